@@ -1,0 +1,74 @@
+//! The event: what a client submits, what the log records, and how both are written down.
+//!
+//! Everything here is pure. A [`NewEvent`] cannot be invalid; parsing (`parse`) is the only way to make one.
+
+mod entry;
+mod envelope;
+mod fields;
+mod parse;
+mod payload;
+mod timestamp;
+
+use std::net::IpAddr;
+
+use uuid::Uuid;
+
+pub use entry::{ENTRY_LEN, Entry, EntryKind, Salt, commitment};
+pub use envelope::{ENVELOPE_V, Envelope};
+pub use fields::{Field, nearest_name};
+pub use parse::{Invalid, parse_event, parse_flat};
+pub use payload::{PROJECTION_V, Payload, Projection};
+pub use timestamp::Timestamp;
+
+/// Severity, stored and compared by rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(i16)]
+pub enum Level {
+    Debug = 1,
+    Info = 2,
+    Notice = 3,
+    Warn = 4,
+    Error = 5,
+    Critical = 6,
+}
+
+/// How the recorded action ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    Success,
+    Failure,
+    Denied,
+    Unknown,
+}
+
+/// A validated submission. Typed fields are normalised; what the client left out is `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEvent {
+    pub event_type: String,
+    pub user_identity: String,
+    pub timestamp: Option<Timestamp>,
+    pub source: Option<String>,
+    pub level: Option<Level>,
+    pub outcome: Option<Outcome>,
+    pub target: Option<String>,
+    pub message: Option<String>,
+    pub ip: Option<IpAddr>,
+    pub correlation_id: Option<String>,
+    pub payload: Option<Payload>,
+    pub idempotency_key: Option<String>,
+}
+
+/// A recorded event as it is read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub seq: u64,
+    pub id: Uuid,
+    pub received_at: Timestamp,
+    pub kind: EntryKind,
+    /// `None` once everything was redacted.
+    pub envelope: Option<Envelope>,
+    /// The exact bytes of `event_data`; `None` if there were none, or they were redacted.
+    pub payload: Option<Vec<u8>>,
+    /// Whether the searchable projection could not hold all of the payload.
+    pub lossy: bool,
+}

@@ -1,0 +1,26 @@
+//! EventLogger: an authenticated, provable audit log on PostgreSQL. See ARCHITECTURE.md for the map.
+
+// Pure: no tokio, sqlx or poem.
+pub mod event;
+pub mod json;
+pub mod merkle;
+pub mod query;
+
+// PostgreSQL.
+pub mod postgres;
+pub mod store;
+
+// What the service does.
+pub mod auth;
+pub mod ingest;
+pub mod lifecycle;
+pub mod metrics;
+
+// HTTP; the only module that knows poem.
+pub mod api;
+
+// Composition.
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod telemetry;
