@@ -164,7 +164,6 @@ async fn grant(owner: &mut PgConnection) -> Result<(), sqlx::Error> {
     }
     for statement in [
         "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, eventlogger_writer, eventlogger_reader",
-        "REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM eventlogger_writer, eventlogger_reader",
         "REVOKE ALL ON FUNCTION ensure_event_partitions(int) FROM PUBLIC",
         "GRANT USAGE ON SCHEMA public TO eventlogger_writer, eventlogger_reader",
         "GRANT SELECT, UPDATE ON heads TO eventlogger_writer",
