@@ -1,1 +1,150 @@
-//! (being written)
+//! The command line. Each command is a file with a `Command` and its `run`.
+
+mod config;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::ConfigError;
+
+const AFTER_HELP: &str = "\
+Configuration:
+  Defaults, then --config FILE, then the environment (EVENTLOGGER_SECTION__KEY).
+  `eventlogger config` prints what is in effect; `eventlogger config --defaults` explains every key.
+
+Exit codes:
+  0  done
+  1  failed
+  2  wrong usage
+  3  wrong configuration
+  4  no database: PostgreSQL is missing, refuses, or cannot be reached
+  5  cannot listen on a configured address";
+
+/// An authenticated, provable audit log on PostgreSQL.
+#[derive(Debug, Parser)]
+#[command(name = "eventlogger", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub struct Arguments {
+    /// Read settings from FILE, over the defaults and under the environment
+    #[arg(long, value_name = "FILE", env = "EVENTLOGGER_CONFIG", global = true)]
+    config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// To mount a command: a line here and one in `run`.
+#[derive(Debug, Subcommand)]
+enum Command {
+    Config(config::Command),
+}
+
+impl Command {
+    /// Commands that need the configuration load it here: `command.run(Config::load(file)?)`.
+    fn run(self, file: Option<&Path>) -> Result<(), Failure> {
+        match self {
+            Self::Config(command) => command.run(file),
+        }
+    }
+}
+
+/// Why a command failed, as far as its exit code tells.
+#[derive(Debug)]
+pub enum Failure {
+    Failed(anyhow::Error),
+    Config(ConfigError),
+    Database(anyhow::Error),
+    Listen(anyhow::Error),
+}
+
+impl Failure {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Failed(_) => 1,
+            Self::Config(_) => 3,
+            Self::Database(_) => 4,
+            Self::Listen(_) => 5,
+        })
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Self::Config(error) => error.to_string(),
+            Self::Failed(error) | Self::Database(error) | Self::Listen(error) => format!("{error:#}"),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+/// Runs the command that this process was started with.
+pub fn main() -> ExitCode {
+    // clap itself ends the process for --help (0) and wrong usage (2).
+    let arguments = Arguments::parse();
+    match arguments.command.run(arguments.config.as_deref()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            for line in failure.message().lines() {
+                // Nothing is left to be done if standard error is closed.
+                let _ = writeln!(io::stderr(), "eventlogger: {line}");
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+/// Runs a command's future on a runtime of its own.
+pub fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(command)
+}
+
+/// Writes a result to standard output. A reader that has seen enough (`| head`) is no failure.
+fn print(text: &str) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_option_is_explained() {
+        fn check(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{} has no description", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Arguments::command());
+    }
+}
