@@ -4,6 +4,7 @@ pub mod bootstrap;
 mod connect;
 pub mod log;
 pub mod partitions;
+pub mod principals;
 pub mod settings;
 
 use std::fmt;
