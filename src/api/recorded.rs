@@ -103,32 +103,32 @@ pub(super) fn problem_of(error: &IngestError) -> Problem {
     match error {
         IngestError::KeyConflict { seq, id } => Problem::new(
             StatusCode::CONFLICT,
-            "idempotency_conflict",
+            error.code(),
             "this idempotency key already stands for an event with other content; use a new key for a new event",
         )
         .with("id", id.to_string())
         .with("seq", *seq),
         IngestError::QueueFull => Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
-            "queue_full",
+            error.code(),
             "this tenant has too many events waiting to be recorded; send them more slowly or in batches",
         )
         .retry_after(RETRY_SOON),
         IngestError::Refused(detail) => Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
-            "refused_by_database",
+            error.code(),
             format!("the database refuses this event: {detail}"),
         ),
         IngestError::Aborted => Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
-            "atomic_aborted",
+            error.code(),
             "another event of this atomic batch cannot be recorded, so none was",
         ),
         IngestError::NotRecorded(reason) => not_recorded(*reason),
         IngestError::Unknown { id } => {
             let problem = Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "unknown",
+                error.code(),
                 "the commit was under way when contact with the database was lost; retry with the same \
                  idempotency key, or look the id up",
             )

@@ -13,9 +13,9 @@ use tracing::{error, info, warn};
 use super::queue::{Group, Item, Queue};
 use super::rebuild::{self, RebuildError};
 use super::sequence::{Fate, LogState, Sequenced, sequence};
-use super::{IngestError, Limits, Reason, Receipt, Recorded};
+use super::{IngestError, LastCommit, Limits, Reason, Receipt, Recorded};
 use crate::auth::Tenant;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Reason as RejectReason};
 use crate::store::{Store, log, partitions};
 
 /// An event's time comes from the database; if that is wrong, better no event than a false one.
@@ -32,6 +32,7 @@ pub(super) struct Lane {
     queue: Arc<Queue>,
     limits: Limits,
     metrics: Arc<Metrics>,
+    last_commit: Arc<LastCommit>,
     /// Owned by this task alone; `None` until read from the database.
     state: Option<LogState>,
 }
@@ -55,8 +56,9 @@ impl Lane {
         queue: Arc<Queue>,
         limits: Limits,
         metrics: Arc<Metrics>,
+        last_commit: Arc<LastCommit>,
     ) -> Self {
-        Self { store, tenant, queue, limits, metrics, state: None }
+        Self { store, tenant, queue, limits, metrics, last_commit, state: None }
     }
 
     pub(super) async fn run(mut self) {
@@ -95,7 +97,8 @@ impl Lane {
             }
             Failure::InDoubt => IngestError::Unknown { id: None },
         };
-        self.metrics.events_rejected(group.items.len());
+        let reason = RejectReason { code: error.code() };
+        self.metrics.events_rejected.get_or_create(&reason).inc_by(group.items.len() as u64);
         for item in group.items {
             item.answer(Err(error.clone()));
         }
@@ -137,7 +140,7 @@ impl Lane {
         let Sequenced { rows, fates, state, .. } = sequenced;
         let outcomes: Vec<Recorded> = rows.into_iter().map(recorded).collect();
         self.state = Some(state);
-        self.metrics.committed(outcomes.len(), begun.elapsed());
+        self.count(outcomes.len(), begun.elapsed());
         answer(&mut group.items, fates, &outcomes);
         Ok(())
     }
@@ -195,6 +198,14 @@ impl Lane {
                 Failure::NotRecorded(Reason::Inconsistent)
             }
         }
+    }
+
+    fn count(&self, events: usize, took: Duration) {
+        self.metrics.events_recorded.inc_by(events as u64);
+        self.metrics.batches.inc();
+        self.metrics.batch_events.observe(events as f64);
+        self.metrics.commit_duration.observe(took.as_secs_f64());
+        self.last_commit.touch();
     }
 
     async fn roll_back(&self, transaction: Transaction<'_, Postgres>, failure: Failure) -> Failure {

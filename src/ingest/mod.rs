@@ -13,7 +13,7 @@ mod ticket;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -88,6 +88,20 @@ pub enum IngestError {
     Unknown { id: Option<Uuid> },
 }
 
+impl IngestError {
+    /// A stable name, for answers and metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::KeyConflict { .. } => "idempotency_conflict",
+            Self::QueueFull => "queue_full",
+            Self::Refused(_) => "refused_by_database",
+            Self::Aborted => "atomic_aborted",
+            Self::NotRecorded(_) => "not_recorded",
+            Self::Unknown { .. } => "unknown",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// No database, or it failed.
@@ -111,6 +125,17 @@ pub struct Ingest {
     metrics: Arc<Metrics>,
     lanes: Mutex<Lanes>,
     load: Arc<Load>,
+    last_commit: Arc<LastCommit>,
+}
+
+/// When this instance last committed events; written by its lanes.
+#[derive(Debug, Default)]
+struct LastCommit(Mutex<Option<Instant>>);
+
+impl LastCommit {
+    fn touch(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
 }
 
 #[derive(Default)]
@@ -122,7 +147,7 @@ struct Lanes {
 
 impl Ingest {
     pub fn new(store: Store, limits: Limits, metrics: Arc<Metrics>) -> Self {
-        Self { store, limits, metrics, lanes: Mutex::default(), load: Arc::default() }
+        Self { store, limits, metrics, lanes: Mutex::default(), load: Arc::default(), last_commit: Arc::default() }
     }
 
     /// Records the events and answers for each of them, in order. Nothing is lost when the caller goes away.
@@ -161,7 +186,7 @@ impl Ingest {
         let envelope_salt = evidence.envelope_salt?;
         let committed = Entry::parse(&evidence.entry)?.envelope;
         // A receipt that does not open its entry would be no evidence.
-        (event::commit_envelope(&envelope_salt, envelope.as_bytes()) == committed).then_some(Receipt {
+        (event::commitment(event::Label::Envelope, &envelope_salt, envelope.as_bytes()) == committed).then_some(Receipt {
             entry: evidence.entry,
             envelope,
             envelope_salt,
@@ -186,6 +211,7 @@ impl Ingest {
             Arc::clone(&queue),
             self.limits,
             Arc::clone(&self.metrics),
+            Arc::clone(&self.last_commit),
         );
         lanes.tasks.push(tokio::spawn(lane.run()));
         lanes.by_tenant.insert(tenant.id, Arc::clone(&queue));
@@ -195,6 +221,11 @@ impl Ingest {
     /// Events and bytes that wait or are being committed.
     pub fn queued(&self) -> (usize, usize) {
         (self.load.events.load(Ordering::Relaxed), self.load.bytes.load(Ordering::Relaxed))
+    }
+
+    /// How long ago this instance last committed events, if it ever did.
+    pub fn since_last_commit(&self) -> Option<Duration> {
+        self.last_commit.0.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.elapsed())
     }
 
     /// Lets nothing more in and waits until everything accepted has been answered.

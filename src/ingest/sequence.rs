@@ -144,8 +144,8 @@ impl<'a> Sequenced<'a> {
             seq,
             received_at,
             id,
-            envelope: event::commit_envelope(&envelope_salt, envelope.canonical().as_bytes()),
-            payload: payload.map(|(payload, salt)| event::commit_payload(&salt, &payload.bytes)),
+            envelope: event::commitment(event::Label::Envelope, &envelope_salt, envelope.canonical().as_bytes()),
+            payload: payload.map(|(payload, salt)| event::commitment(event::Label::Payload, &salt, &payload.bytes)),
         }
         .to_bytes();
         let leaf = leaf_hash(&entry);
