@@ -28,6 +28,8 @@ pub struct PoolSizes {
     pub ingest: u32,
     pub query: u32,
     pub control: u32,
+    /// How long a request may wait for a free connection before it is told that the database is busy.
+    pub connect_timeout: Duration,
     pub query_timeout: Duration,
 }
 
@@ -56,8 +58,6 @@ impl Identity {
     }
 }
 
-/// How long a request may wait for a free connection before it is told that the database is busy.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A pinged connection may have died since; a younger one is trusted, which saves a round trip.
 const PING_AFTER_IDLE: Duration = Duration::from_secs(30);
 
@@ -84,7 +84,7 @@ impl Access {
         let options = self
             .as_identity(Identity::Writer)
             .options([("synchronous_commit", "on"), ("lock_timeout", "10s"), ("jit", "off")]);
-        self.pool(Identity::Writer, privileges, sizes.ingest, options)
+        self.pool(Identity::Writer, privileges, sizes.ingest, sizes, options)
     }
 
     pub(super) fn query_pool(&self, privileges: Privileges, sizes: PoolSizes) -> PgPool {
@@ -97,22 +97,29 @@ impl Access {
             ("work_mem", "32MB"),
             ("jit", "off"),
         ]);
-        self.pool(Identity::Reader, privileges, sizes.query, options)
+        self.pool(Identity::Reader, privileges, sizes.query, sizes, options)
     }
 
     pub(super) fn control_pool(&self, privileges: Privileges, sizes: PoolSizes) -> PgPool {
         let options = self.owner().options([("statement_timeout", "10s"), ("lock_timeout", "2s")]);
-        self.pool(Identity::Owner, privileges, sizes.control, options)
+        self.pool(Identity::Owner, privileges, sizes.control, sizes, options)
     }
 
-    fn pool(&self, identity: Identity, privileges: Privileges, size: u32, options: PgConnectOptions) -> PgPool {
+    fn pool(
+        &self,
+        identity: Identity,
+        privileges: Privileges,
+        size: u32,
+        sizes: PoolSizes,
+        options: PgConnectOptions,
+    ) -> PgPool {
         let role = match (self.login, privileges) {
             (Login::SetRole, Privileges::Separate) => identity.set_role(),
             _ => None,
         };
         PgPoolOptions::new()
             .max_connections(size)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .acquire_timeout(sizes.connect_timeout)
             .test_before_acquire(false)
             .before_acquire(|connection, meta| {
                 Box::pin(async move {
