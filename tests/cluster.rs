@@ -5,7 +5,7 @@
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -364,6 +364,22 @@ async fn a_folder_that_is_no_cluster_is_left_alone() {
 }
 
 #[tokio::test]
+async fn a_cluster_moved_behind_a_link_is_used_and_never_replaced() {
+    let place = Place::new();
+    with_notes(&place).await.stop().await;
+    let moved = place.folder.path().join("moved");
+    fs::rename(place.pg(), &moved).unwrap();
+    symlink(&moved, place.pg()).unwrap();
+    assert_eq!(notes(&place.start().await).await, "a b");
+
+    let unmounted = place.folder.path().join("unmounted");
+    fs::rename(&moved, &unmounted).unwrap();
+    let refused = place.refusal().await;
+    assert!(refused.contains("follow the link"), "{refused}");
+    assert!(place.pg().is_symlink());
+}
+
+#[tokio::test]
 async fn an_interrupted_initdb_is_begun_again() {
     let place = Place::new();
     fs::create_dir_all(place.data_dir().join("pg.init/base")).unwrap();
@@ -414,7 +430,9 @@ async fn without_binaries_the_refusal_says_how_to_get_them() {
     let place = Place::new();
     let refused = refusal(Settings { bin_dir: Some("/usr/share".into()), ..place.settings() }).await;
     assert!(
-        refused.contains("apt install postgresql") && refused.contains("looked in /usr/share"),
+        refused.contains("no PostgreSQL 15 or newer server that")
+            && refused.contains("looked in /usr/share")
+            && refused.contains("apt install postgresql"),
         "{refused}"
     );
 }
@@ -442,7 +460,7 @@ async fn a_setting_postgres_refuses_is_reported_in_its_words() {
 async fn somebody_elses_data_directory_is_refused() {
     if geteuid().is_root() {
         let place = Place::new();
-        place.start().await.stop().await;
+        fs::create_dir_all(place.pg()).unwrap();
         chown(place.pg(), Some(0), Some(0)).unwrap();
         let refused = place.refusal().await;
         assert!(refused.contains("belongs to root, as which PostgreSQL refuses to run"), "{refused}");

@@ -23,13 +23,13 @@ impl Account {
 
     /// As whom the cluster runs: as ourselves, or as root's choice of somebody with no power.
     pub(super) fn of_cluster(pg: &Path, me: &Self) -> Result<Self, ClusterError> {
-        match fs::symlink_metadata(pg) {
+        match fs::metadata(pg) {
             Ok(found) if found.uid() == me.uid && !me.is_root() => Ok(me.clone()),
             Ok(found) if found.uid() == 0 && me.is_root() => {
                 Err(ClusterError::OwnedByRoot { pg: pg.to_owned() })
             }
             Ok(found) if me.is_root() => Self::by_uid(found.uid()),
-            Ok(found) => Err(foreign(pg, found.uid(), me)),
+            Ok(found) => Err(someone_elses(pg, found.uid(), me)),
             Err(e) if e.kind() == ErrorKind::NotFound && !me.is_root() => Ok(me.clone()),
             Err(e) if e.kind() == ErrorKind::NotFound => Self::unprivileged(),
             Err(e) => Err(ClusterError::io("look at", pg, e)),
@@ -57,8 +57,27 @@ impl From<User> for Account {
     }
 }
 
+/// A cluster that belongs to root's choice of user is root's to run, not that user's.
+fn someone_elses(pg: &Path, owner: u32, me: &Account) -> ClusterError {
+    match pg.parent().and_then(|data_dir| Some((data_dir, fs::metadata(data_dir).ok()?.uid()))) {
+        Some((data_dir, 0)) => foreign(data_dir, 0, me),
+        _ => foreign(pg, owner, me),
+    }
+}
+
 /// What to say about a path that is somebody else's.
 pub(super) fn foreign(path: &Path, owner: u32, me: &Account) -> ClusterError {
     let owner = Account::by_uid(owner).map_or_else(|_| format!("uid {owner}"), |account| account.name);
     ClusterError::ForeignOwner { path: path.to_owned(), owner, me: me.name.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_id_without_a_name_is_refused_because_peer_authentication_goes_by_name() {
+        let refused = Account::by_uid(3_999_999_999).unwrap_err().to_string();
+        assert!(refused.contains("user id 3999999999 has no name"), "{refused}");
+    }
 }

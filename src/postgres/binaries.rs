@@ -9,7 +9,7 @@ use super::account::Account;
 use super::process;
 use super::{ClusterError, Settings};
 
-pub(super) const OLDEST_MAJOR: u32 = 15;
+const OLDEST_MAJOR: u32 = 15;
 
 /// Where distributions put them; each may have one `*`.
 const USUAL_FOLDERS: [&str; 10] = [
@@ -40,7 +40,21 @@ impl Binaries {
             None => likely_folders(account),
         };
         let found: Vec<Self> = folders.iter().filter_map(|folder| Self::in_folder(folder, account)).collect();
-        choose(found, cluster_major(pg)?, pg, &folders)
+        let made_by = cluster_major(pg)?;
+        choose(&found, made_by.as_deref()).cloned().ok_or_else(|| {
+            let list = list(found.iter().map(|b| format!("{} in {}", b.version, b.folder.display())));
+            match made_by {
+                Some(made_by) if !found.is_empty() => {
+                    ClusterError::OtherMajor { pg: pg.to_owned(), made_by, found: list }
+                }
+                made_by => ClusterError::NoBinaries {
+                    needed: made_by.unwrap_or_else(|| format!("{OLDEST_MAJOR} or newer")),
+                    user: account.name.clone(),
+                    found: list,
+                    looked: self::list(folders.iter().map(|folder| folder.display().to_string())),
+                },
+            }
+        })
     }
 
     fn in_folder(folder: &Path, account: &Account) -> Option<Self> {
@@ -62,28 +76,17 @@ impl Binaries {
     }
 }
 
-fn choose(
-    found: Vec<Binaries>,
-    made_by: Option<String>,
-    pg: &Path,
-    looked: &BTreeSet<PathBuf>,
-) -> Result<Binaries, ClusterError> {
-    let list = found.iter().map(|b| format!("{} in {}", b.version, b.folder.display())).collect::<Vec<_>>();
-    let list = if list.is_empty() { "none".to_owned() } else { list.join(", ") };
-    let suits = |b: &Binaries| match &made_by {
-        Some(major) => b.major.to_string() == *major,
+fn choose<'a>(found: &'a [Binaries], made_by: Option<&str>) -> Option<&'a Binaries> {
+    let suits = |b: &&Binaries| match made_by {
+        Some(major) => b.major.to_string() == major,
         None => b.major >= OLDEST_MAJOR,
     };
-    let chosen = found.into_iter().filter(suits).max_by_key(|b| (b.major, b.minor));
-    chosen.ok_or_else(|| match made_by {
-        Some(made_by) if list != "none" => {
-            ClusterError::OtherMajor { pg: pg.to_owned(), made_by, found: list }
-        }
-        _ => {
-            let looked = looked.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>();
-            ClusterError::NoBinaries { found: list, looked: looked.join(", ") }
-        }
-    })
+    found.iter().filter(suits).max_by_key(|b| (b.major, b.minor))
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    let items: Vec<String> = items.collect();
+    if items.is_empty() { "none".to_owned() } else { items.join(", ") }
 }
 
 /// None: there is no cluster yet.
@@ -128,37 +131,29 @@ fn expand(pattern: &str) -> Vec<PathBuf> {
 mod tests {
     use super::*;
 
-    fn found(versions: &[&str]) -> Vec<Binaries> {
-        let parse =
-            |v| Binaries::parse(Path::new(v), &format!("postgres (PostgreSQL) {v} (Debian)")).unwrap();
-        versions.iter().copied().map(parse).collect()
-    }
-
-    fn chosen(versions: &[&str], made_by: Option<&str>) -> Result<String, String> {
-        choose(found(versions), made_by.map(Into::into), Path::new("/d/pg"), &BTreeSet::from(["/bin".into()]))
-            .map(|b| b.version)
-            .map_err(|e| e.to_string())
+    fn chosen(versions: &[&str], made_by: Option<&str>) -> Option<String> {
+        let parse = |v: &&str| {
+            Binaries::parse(Path::new("/bin"), &format!("postgres (PostgreSQL) {v} (Debian)")).unwrap()
+        };
+        let found: Vec<Binaries> = versions.iter().map(parse).collect();
+        choose(&found, made_by).map(|b| b.version.clone())
     }
 
     #[test]
     fn a_new_cluster_gets_the_newest_version_by_number() {
-        assert_eq!(chosen(&["15.18", "18beta1", "9.6.24", "17.4"], None).unwrap(), "18beta1");
-        assert_eq!(chosen(&["15.9", "15.18"], None).unwrap(), "15.18");
+        assert_eq!(chosen(&["15.18", "18beta1", "9.6.24", "17.4"], None).as_deref(), Some("18beta1"));
+        assert_eq!(chosen(&["15.9", "15.18"], None).as_deref(), Some("15.18"));
     }
 
     #[test]
-    fn an_existing_cluster_gets_its_own_major_version() {
-        assert_eq!(chosen(&["15.18", "16.1", "16.3", "18.4"], Some("16")).unwrap(), "16.3");
-        let refused = chosen(&["15.18", "17.1"], Some("18")).unwrap_err();
-        assert!(refused.contains("made by PostgreSQL 18"), "{refused}");
-        assert!(refused.contains("15.18 in"), "{refused}");
+    fn a_new_cluster_is_not_made_with_a_version_too_old() {
+        assert_eq!(chosen(&["14.20", "9.6.24"], None), None);
+        assert_eq!(chosen(&[], None), None);
     }
 
     #[test]
-    fn what_is_too_old_or_missing_says_how_to_install() {
-        for versions in [&["14.2"][..], &[]] {
-            let refused = chosen(versions, None).unwrap_err();
-            assert!(refused.contains("apt install postgresql") && refused.contains("PG_BIN"), "{refused}");
-        }
+    fn an_existing_cluster_gets_its_own_major_version_or_none() {
+        assert_eq!(chosen(&["15.18", "16.1", "16.3", "18.4"], Some("16")).as_deref(), Some("16.3"));
+        assert_eq!(chosen(&["15.18", "17.1"], Some("18")), None);
     }
 }

@@ -3,12 +3,11 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     #[error(
-        "no PostgreSQL server binaries of version {minimum} or newer were found (found: {found}; looked in {looked}). \
+        "no PostgreSQL {needed} server that `{user}` can run was found (found: {found}; looked in {looked}). \
          Install the server, e.g. `apt install postgresql`, `dnf install postgresql-server`, \
-         `brew install postgresql@17`, or set PG_BIN to the folder with `postgres` and `initdb`",
-        minimum = super::binaries::OLDEST_MAJOR
+         `brew install postgresql@17`, or set PG_BIN to the folder with `postgres` and `initdb`"
     )]
-    NoBinaries { found: String, looked: String },
+    NoBinaries { needed: String, user: String, found: String, looked: String },
     #[error(
         "the cluster in {} was made by PostgreSQL {made_by}, found only: {found}. Install PostgreSQL \
          {made_by}, set PG_BIN to the folder with its binaries, or upgrade the cluster with pg_upgrade",

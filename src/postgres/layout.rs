@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -33,7 +33,7 @@ impl Layout {
         if data_dir.to_str().is_none() {
             return Err(ClusterError::Path { path: data_dir, reason: "the path is not UTF-8" });
         }
-        let pg = data_dir.join("pg");
+        let pg = resolved(data_dir.join("pg"))?;
         let account = Account::of_cluster(&pg, &me)?;
         let sockets = socket_dir(&data_dir, settings.runtime_dir.as_deref(), &me)?;
         let (hba, ident) = (data_dir.join("pg_hba.conf"), data_dir.join("pg_ident.conf"));
@@ -63,11 +63,30 @@ impl Layout {
             })
             .collect();
         for (path, text) in [(&self.hba, "local all all peer map=eventlogger\n"), (&self.ident, &*ident)] {
-            fs::write(path, text).map_err(|e| ClusterError::io("write", path, e))?;
-            set_mode(path, 0o644)?;
+            replace(path, text).map_err(|e| ClusterError::io("write", path, e))?;
         }
         Ok(())
     }
+}
+
+/// Processes are told apart by the folder's real path. A link to nowhere is a disk that is not mounted, not
+/// a cluster yet to be made.
+fn resolved(pg: PathBuf) -> Result<PathBuf, ClusterError> {
+    if pg.is_symlink() {
+        return pg.canonicalize().map_err(|e| ClusterError::io("follow the link", pg, e));
+    }
+    Ok(pg)
+}
+
+/// Never through a link that somebody may have put there.
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut file = File::options().write(true).create_new(true).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o644))?; // for the cluster's user to read
+    file.write_all(text.as_bytes())
 }
 
 fn create_data_dir(path: &Path, me: &Account) -> Result<(), ClusterError> {
@@ -76,7 +95,8 @@ fn create_data_dir(path: &Path, me: &Account) -> Result<(), ClusterError> {
     }
     let mode = if me.is_root() { 0o711 } else { 0o700 };
     DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|e| unusable(path, e, me))?;
-    set_mode(path, mode) // the umask may have taken bits away
+    // The umask may have taken bits away.
+    fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|e| ClusterError::io("chmod", path, e))
 }
 
 fn lock(data_dir: &Path, me: &Account) -> Result<File, ClusterError> {
@@ -86,6 +106,7 @@ fn lock(data_dir: &Path, me: &Account) -> Result<File, ClusterError> {
         .truncate(false)
         .read(true)
         .write(true)
+        .custom_flags(libc::O_NOFOLLOW)
         .open(&path)
         .map_err(|e| unusable(data_dir, e, me))?;
     match file.try_lock() {
@@ -103,24 +124,20 @@ fn lock(data_dir: &Path, me: &Account) -> Result<File, ClusterError> {
     Ok(file)
 }
 
-/// A folder, private to `owner`.
+/// Makes the folder if need be, and it private to `owner`.
 pub(super) fn own_folder(path: &Path, owner: &Account) -> Result<(), ClusterError> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(ClusterError::io("create", path, e)),
         _ => {}
     }
-    let found = fs::symlink_metadata(path).map_err(|e| ClusterError::io("look at", path, e))?;
-    if !found.is_dir() {
-        return Err(ClusterError::io("use", path, ErrorKind::NotADirectory.into()));
-    }
-    if found.uid() != owner.uid {
-        lchown(path, Some(owner.uid), Some(owner.gid)).map_err(|e| ClusterError::io("chown", path, e))?;
-    }
-    set_mode(path, 0o700)
-}
-
-fn set_mode(path: &Path, mode: u32) -> Result<(), ClusterError> {
-    fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|e| ClusterError::io("chmod", path, e))
+    let open = File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_DIRECTORY).open(path);
+    let own = open.and_then(|folder| {
+        if folder.metadata()?.uid() != owner.uid {
+            fchown(&folder, Some(owner.uid), Some(owner.gid))?;
+        }
+        folder.set_permissions(Permissions::from_mode(0o700))
+    });
+    own.map_err(|e| ClusterError::io("own the folder", path, e))
 }
 
 /// `run` in the data directory or, where that path is too long for a socket, a folder named after it in a

@@ -185,7 +185,8 @@ impl Postmaster {
 
     /// Once it has, its number may become another process's: it is not to be signalled any more.
     fn exited(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().ok().flatten()
+        // An error means that it was reaped without us, as it is where SIGCHLD is ignored.
+        self.child.try_wait().unwrap_or_else(|_| Some(ExitStatus::default()))
     }
 
     /// Its status when it ends by itself, none when asked to stop.
