@@ -1,1 +1,6 @@
-//! (being written)
+//! HTTP: the only part that knows poem.
+
+pub mod body;
+pub mod caller;
+pub mod problem;
+pub mod schemas;
