@@ -1,1 +1,99 @@
-//! (being written)
+//! Search: one filter, its spellings, and the SQL it compiles to.
+//!
+//! `params` (URL) and `json` (POST body) parse a request into a [`Search`]; `compile` turns that into the
+//! only dynamic SQL of the service; `cursor` seals page positions. Pure: no statement is run here, and
+//! whatever a parser accepts compiles.
+
+pub mod ast;
+pub mod compile;
+pub mod cursor;
+pub mod json;
+mod number;
+mod operand;
+pub mod params;
+mod path;
+pub mod search;
+
+use std::fmt;
+
+pub use ast::Filter;
+pub use search::{Bounds, Position, Search, Sort};
+
+/// Comparisons in one filter; each costs planning time in PostgreSQL.
+pub const MAX_LEAVES: usize = 64;
+/// Levels of `and` in a JSON filter; bounds the recursion of everything that walks one.
+pub const MAX_DEPTH: usize = 16;
+/// Decoded bytes of names and values in a query string.
+pub const MAX_URL_BYTES: usize = 8 * 1024;
+/// Bytes of a query body.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// The part of the request that a fault is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A URL parameter, by its decoded name.
+    Parameter(String),
+    /// A JSON pointer into the body; empty for the body as a whole.
+    Pointer(String),
+}
+
+/// Bytes of the parameter's name, or of a field's name or the body, that are wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub start: usize,
+    pub length: usize,
+}
+
+/// One reason why a request is not a search.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub origin: Origin,
+    pub span: Option<Span>,
+    pub detail: String,
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.origin {
+            Origin::Parameter(name) => write!(f, "parameter {name}: ")?,
+            Origin::Pointer(pointer) => write!(f, "body {pointer}: ")?,
+        }
+        if let Some(span) = self.span {
+            write!(f, "at {}+{}: ", span.start, span.length)?;
+        }
+        f.write_str(&self.detail)?;
+        match &self.hint {
+            Some(hint) => write!(f, " ({hint})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A fault before the parser that met it has said where in the request that was.
+#[derive(Debug, PartialEq, Eq)]
+struct Complaint {
+    span: Option<Span>,
+    detail: String,
+    hint: Option<String>,
+}
+
+impl Complaint {
+    fn new(detail: impl Into<String>) -> Self {
+        Self { span: None, detail: detail.into(), hint: None }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    fn span(mut self, start: usize, length: usize) -> Self {
+        self.span = Some(Span { start, length });
+        self
+    }
+
+    fn at(self, origin: Origin) -> Fault {
+        Fault { origin, span: self.span, detail: self.detail, hint: self.hint }
+    }
+}

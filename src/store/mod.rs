@@ -2,6 +2,7 @@
 
 pub mod bootstrap;
 mod connect;
+pub mod events;
 pub mod log;
 pub mod partitions;
 pub mod principals;

@@ -1,0 +1,192 @@
+//! The JSON spelling: the body of `POST /events/query`.
+//!
+//! Value types are exact here: `100` is the number and `"100"` the string. Values are read from the raw
+//! text, because a number that went through `serde_json::Value` may not be the one that was sent.
+
+use super::ast::{Filter, Op, Path};
+use super::search::{Setting, Settings};
+use super::{Complaint, Fault, MAX_BODY_BYTES, MAX_DEPTH, MAX_LEAVES, Origin, Search, operand, path};
+use crate::event::nearest_name;
+use crate::json::{self, SyntaxError};
+
+pub fn parse(body: &[u8]) -> Result<Search, Vec<Fault>> {
+    if body.len() > MAX_BODY_BYTES {
+        let detail = format!("{} bytes; at most {MAX_BODY_BYTES} are allowed", body.len());
+        return Err(vec![Complaint::new(detail).at(pointer(""))]);
+    }
+    let body = checked(body).map_err(|error| vec![malformed(&error).at(pointer(""))])?;
+    let mut reader = Reader { faults: Vec::new(), leaves: 0 };
+    let search = reader.search(body);
+    if reader.leaves > MAX_LEAVES {
+        let detail = format!("{} conditions; at most {MAX_LEAVES} are allowed", reader.leaves);
+        reader.faults.push(Complaint::new(detail).at(pointer("/filter")));
+    }
+    if reader.faults.is_empty() { Ok(search) } else { Err(reader.faults) }
+}
+
+/// Goes on after a fault, so that all of them are told at once.
+struct Reader {
+    faults: Vec<Fault>,
+    leaves: usize,
+}
+
+impl Reader {
+    fn search(&mut self, root: &str) -> Search {
+        let mut settings = Settings::new();
+        let mut filter = None;
+        for (name, value) in self.members(root, "") {
+            let at = child("", &name);
+            if name == "filter" {
+                filter = self.filter(value, &at, 1);
+                continue;
+            }
+            let outcome = match Setting::parse(&name) {
+                Some(setting) => setting_text(setting, value).and_then(|text| settings.set(setting, &text)),
+                None => Err(unknown_member(&name, Setting::NAMES.into_iter().chain(["filter"]))),
+            };
+            self.note(outcome, &at);
+        }
+        settings.check_bounds(|setting| pointer(&child("", setting.name())), &mut self.faults);
+        let mut search = settings.search;
+        if let Some(filter) = filter {
+            search.filter = filter;
+        }
+        search
+    }
+
+    fn filter(&mut self, raw: &str, at: &str, depth: usize) -> Option<Filter> {
+        if depth > MAX_DEPTH {
+            let complaint = Complaint::new(format!("nested deeper than {MAX_DEPTH} levels"));
+            return self.note(Err(complaint), at);
+        }
+        let members = self.members(raw, at);
+        match members.as_slice() {
+            // Not an object, which has been said, or an empty one.
+            [] => self.note(Err(Complaint::new("expected a condition").hint(EXAMPLE)), at),
+            [(name, all)] if name == "and" => self.and(all, &child(at, name), depth),
+            [(name, _)] if name == "or" || name == "not" => {
+                let complaint = Complaint::new(format!("`{name}` is not supported yet"));
+                self.note(Err(complaint), &child(at, name))
+            }
+            _ => self.comparison(&members, at),
+        }
+    }
+
+    fn and(&mut self, raw: &str, at: &str, depth: usize) -> Option<Filter> {
+        let all = json::elements(raw.as_bytes());
+        let all = self.note(all.map_err(|_| Complaint::new("expected an array of conditions")), at)?;
+        let filters = all.into_iter().enumerate();
+        let filters: Vec<_> = filters
+            .filter_map(|(i, filter)| self.filter(&raw[filter], &child(at, &i.to_string()), depth + 1))
+            .collect();
+        Some(Filter::And(filters))
+    }
+
+    fn comparison(&mut self, members: &[(String, &str)], at: &str) -> Option<Filter> {
+        self.leaves += 1;
+        let (mut path, mut op, mut value) = (None, Some(Op::Eq), None);
+        for (name, raw) in members {
+            let at = child(at, name);
+            match name.as_str() {
+                "field" => path = Some(self.note(field(raw), &at)),
+                "op" => op = self.note(operator(raw), &at),
+                "value" => value = Some(self.note(operand::scalar(raw), &at)),
+                _ => {
+                    let known = ["field", "op", "value", "and"];
+                    self.note::<()>(Err(unknown_member(name, known)), &at);
+                }
+            }
+        }
+        for (name, missing) in [("field", path.is_none()), ("value", value.is_none())] {
+            if missing {
+                let complaint = Complaint::new(format!("`{name}` is missing")).hint(EXAMPLE);
+                self.note::<()>(Err(complaint), at);
+            }
+        }
+        let (path, op, value) = (path??, op?, value??);
+        self.note(operand::compare_scalar(path, op, value), &child(at, "value"))
+    }
+
+    /// The members of an object; of anything else none, and a fault.
+    fn members<'a>(&mut self, raw: &'a str, at: &str) -> Vec<(String, &'a str)> {
+        let members = json::members(raw.as_bytes());
+        let members = self.note(members.map_err(|_| Complaint::new("expected a JSON object")), at);
+        let members = members.unwrap_or_default().into_iter();
+        let members: Vec<_> = members.map(|member| (member.key.into_owned(), &raw[member.value])).collect();
+        for (i, (name, _)) in members.iter().enumerate() {
+            if members[..i].iter().any(|(earlier, _)| earlier == name) {
+                let complaint = Complaint::new(format!("`{name}` is given more than once"));
+                self.note::<()>(Err(complaint), &child(at, name));
+            }
+        }
+        members
+    }
+
+    fn note<T>(&mut self, outcome: Result<T, Complaint>, at: &str) -> Option<T> {
+        match outcome {
+            Ok(value) => Some(value),
+            Err(complaint) => {
+                self.faults.push(complaint.at(pointer(at)));
+                None
+            }
+        }
+    }
+}
+
+const EXAMPLE: &str = r#"{"field": "event_data.amount", "op": "eq", "value": 100}"#;
+
+fn field(raw: &str) -> Result<Path, Complaint> {
+    path::parse(&string(raw)?)
+}
+
+fn operator(raw: &str) -> Result<Op, Complaint> {
+    match string(raw)?.as_str() {
+        "eq" => Ok(Op::Eq),
+        "cidr" => Ok(Op::Cidr),
+        other => Err(Complaint::new(format!("unknown operator `{other}`"))
+            .hint("this version knows eq and cidr")),
+    }
+}
+
+/// Settings are parsed from text, as in a URL, once their JSON type is right.
+fn setting_text(setting: Setting, raw: &str) -> Result<String, Complaint> {
+    match setting {
+        Setting::Limit => Ok(raw.to_owned()),
+        _ => string(raw),
+    }
+}
+
+fn string(raw: &str) -> Result<String, Complaint> {
+    if raw.starts_with('"') { Ok(json::decode(raw).into_owned()) } else { Err(Complaint::new("expected a string")) }
+}
+
+fn unknown_member<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Complaint {
+    let complaint = Complaint::new(format!("unknown member `{name}`"));
+    match nearest_name(name, known) {
+        Some(near) => complaint.hint(format!("did you mean `{near}`?")),
+        None => complaint,
+    }
+}
+
+/// From here on every part of the body is known to be JSON, without white space around it.
+fn checked(body: &[u8]) -> Result<&str, SyntaxError> {
+    let mut scanner = json::Scanner::new(body)?;
+    while scanner.next_token()?.is_some() {}
+    Ok(scanner.text().trim_ascii())
+}
+
+fn malformed(error: &SyntaxError) -> Complaint {
+    let complaint = Complaint::new(format!("the body is not JSON: {error}")).span(error.offset, 0);
+    match error.hint {
+        Some(hint) => complaint.hint(hint),
+        None => complaint,
+    }
+}
+
+fn pointer(text: &str) -> Origin {
+    Origin::Pointer(text.to_owned())
+}
+
+fn child(parent: &str, name: &str) -> String {
+    format!("{parent}/{}", name.replace('~', "~0").replace('/', "~1"))
+}

@@ -1,0 +1,177 @@
+//! Reads of recorded events. Every one is within a tenant, on the read-only pool, whose sessions carry the
+//! `statement_timeout` that bounds a search.
+
+use sqlx::postgres::PgArguments;
+use sqlx::types::ipnetwork::IpNetwork;
+use sqlx::{Arguments as _, FromRow, PgPool};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::event::{EntryKind, Envelope, Event, Level, Outcome, Timestamp};
+use crate::query::compile::{self, Bind, Sql};
+use crate::query::{Position, Search};
+
+/// SQLSTATE query_canceled: the statement ran into its timeout.
+const QUERY_CANCELED: &str = "57014";
+
+/// Events in the order of their search, as far as one page goes.
+#[derive(Debug)]
+pub struct Page {
+    pub events: Vec<Event>,
+    /// Whether others come after the last of these.
+    pub more: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("the query ran longer than it may")]
+    Timeout,
+    #[error("reading events failed")]
+    Database(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for ReadError {
+    fn from(error: sqlx::Error) -> Self {
+        match error.as_database_error().and_then(|error| error.code()) {
+            Some(code) if code == QUERY_CANCELED => Self::Timeout,
+            _ => Self::Database(error),
+        }
+    }
+}
+
+/// The log's current epoch, which cursors are sealed to; 0 before the first event.
+pub async fn epoch(pool: &PgPool, tenant_id: i32) -> Result<i32, ReadError> {
+    let epoch = sqlx::query_scalar!("SELECT epoch FROM heads WHERE tenant_id = $1", tenant_id);
+    Ok(epoch.fetch_optional(pool).await?.unwrap_or(0))
+}
+
+/// The page after `position`; the first event is on it whatever its size.
+pub async fn page(
+    pool: &PgPool,
+    tenant_id: i32,
+    search: &Search,
+    position: Option<Position>,
+) -> Result<Page, ReadError> {
+    let sql = compile::page(tenant_id, search, position);
+    let rows: Vec<PageRow> = prepare(&sql)?.fetch_all(pool).await?;
+    let found = rows.first().map_or(0, |row| row.found);
+    let more = usize::try_from(found).is_ok_and(|found| found > rows.len());
+    let events = rows.into_iter().filter_map(|row| row.event.into_event()).collect();
+    Ok(Page { events, more })
+}
+
+pub async fn by_id(pool: &PgPool, tenant_id: i32, id: Uuid) -> Result<Option<Event>, ReadError> {
+    // Ids of events are made here, version 7; nothing else can be one.
+    let Some((from, to)) = compile::id_millisecond(id) else { return Ok(None) };
+    let row = sqlx::query_as!(
+        EventRow,
+        r#"SELECT seq, id, received_at, kind, level, event_type, user_identity, "timestamp", source, outcome,
+                  target, message, ip, correlation_id, recorded_by, idempotency_key, lossy, payload
+           FROM events WHERE tenant_id = $1 AND id = $2 AND received_at >= $3 AND received_at < $4"#,
+        tenant_id,
+        id,
+        OffsetDateTime::from(from),
+        OffsetDateTime::from(to),
+    );
+    Ok(row.fetch_optional(pool).await?.and_then(EventRow::into_event))
+}
+
+/// The exact bytes of `event_data`; `None` if there is no such event, or it has none.
+pub async fn payload(pool: &PgPool, tenant_id: i32, id: Uuid) -> Result<Option<Vec<u8>>, ReadError> {
+    let Some((from, to)) = compile::id_millisecond(id) else { return Ok(None) };
+    let payload = sqlx::query_scalar!(
+        "SELECT payload FROM events WHERE tenant_id = $1 AND id = $2 AND received_at >= $3 AND received_at < $4",
+        tenant_id,
+        id,
+        OffsetDateTime::from(from),
+        OffsetDateTime::from(to),
+    );
+    Ok(payload.fetch_optional(pool).await?.flatten())
+}
+
+type Prepared<'q> = sqlx::query::QueryAs<'q, sqlx::Postgres, PageRow, PgArguments>;
+
+fn prepare(sql: &Sql) -> Result<Prepared<'_>, ReadError> {
+    let mut arguments = PgArguments::default();
+    for bind in sql.binds() {
+        add(&mut arguments, bind).map_err(|error| ReadError::Database(sqlx::Error::Encode(error)))?;
+    }
+    #[expect(clippy::disallowed_methods, reason = "compiled SQL holds constant text and binds only")]
+    let text = sqlx::AssertSqlSafe(sql.text());
+    // Unnamed: always planned for these values, and the cache stays for fixed statements.
+    Ok(sqlx::query_as_with(text, arguments).persistent(false))
+}
+
+fn add(arguments: &mut PgArguments, bind: &Bind) -> Result<(), sqlx::error::BoxDynError> {
+    match bind {
+        Bind::Int2(value) => arguments.add(value),
+        Bind::Int4(value) => arguments.add(value),
+        Bind::Int8(value) => arguments.add(value),
+        Bind::Text(value) => arguments.add(value),
+        Bind::Time(value) => arguments.add(OffsetDateTime::from(*value)),
+        Bind::Network(value) => arguments.add(IpNetwork::new(value.address, value.prefix)?),
+        Bind::Id(value) => arguments.add(value),
+    }
+}
+
+#[derive(FromRow)]
+struct PageRow {
+    found: i64,
+    #[sqlx(flatten)]
+    event: EventRow,
+}
+
+#[derive(FromRow)]
+struct EventRow {
+    seq: i64,
+    id: Uuid,
+    received_at: OffsetDateTime,
+    kind: i16,
+    level: Option<i16>,
+    event_type: Option<String>,
+    user_identity: Option<String>,
+    timestamp: Option<OffsetDateTime>,
+    source: Option<String>,
+    outcome: Option<String>,
+    target: Option<String>,
+    message: Option<String>,
+    ip: Option<IpNetwork>,
+    correlation_id: Option<String>,
+    recorded_by: Option<String>,
+    idempotency_key: Option<String>,
+    lossy: Option<bool>,
+    payload: Option<Vec<u8>>,
+}
+
+impl EventRow {
+    /// `None` only for what the table's constraints rule out.
+    fn into_event(mut self) -> Option<Event> {
+        Some(Event {
+            seq: u64::try_from(self.seq).ok()?,
+            id: self.id,
+            received_at: Timestamp::try_from(self.received_at).ok()?,
+            kind: EntryKind::from_code(self.kind)?,
+            payload: self.payload.take(),
+            lossy: self.lossy.unwrap_or(false),
+            envelope: self.into_envelope(),
+        })
+    }
+
+    /// `None` once the typed columns were redacted.
+    fn into_envelope(self) -> Option<Envelope> {
+        Some(Envelope {
+            event_type: self.event_type?,
+            user_identity: self.user_identity?,
+            timestamp: Timestamp::try_from(self.timestamp?).ok()?,
+            source: self.source,
+            level: Level::from_rank(self.level?)?,
+            outcome: self.outcome.as_deref().and_then(Outcome::parse),
+            target: self.target,
+            message: self.message,
+            ip: self.ip.map(|network| IpNetwork::ip(&network)),
+            correlation_id: self.correlation_id,
+            recorded_by: self.recorded_by?,
+            idempotency_key: self.idempotency_key,
+        })
+    }
+}
