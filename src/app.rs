@@ -1,6 +1,7 @@
 //! Composition root: from a configuration to an open database, and to a running service.
 
 mod database;
+mod probe;
 mod service;
 
 pub use database::{Database, ensure_first_user, open_store};
@@ -29,6 +30,8 @@ pub enum AppError {
     SecretFile { file: PathBuf, source: std::io::Error },
     #[error(transparent)]
     FirstUser(#[from] FirstUserError),
+    #[error("the operating system gives no random numbers: {0}")]
+    Random(#[source] getrandom::Error),
     #[error(transparent)]
     Password(#[from] PasswordError),
     #[error(transparent)]

@@ -102,6 +102,12 @@ pub async fn lock_head(transaction: &mut PgConnection, tenant_id: i32) -> Result
     })
 }
 
+/// How many events a log has; 0 if there is no such log.
+pub async fn size(executor: impl PgExecutor<'_>, tenant_id: i32) -> Result<u64, sqlx::Error> {
+    let size = sqlx::query_scalar!("SELECT size FROM heads WHERE tenant_id = $1", tenant_id);
+    Ok(size.fetch_optional(executor).await?.map_or(0, unsigned))
+}
+
 /// The entries from `first_seq` on; they lie at or after `since`, which lets partitions be skipped.
 pub async fn entries_from(
     connection: &mut PgConnection,

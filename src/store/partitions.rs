@@ -20,3 +20,12 @@ pub async fn flush_pending(owner: impl PgExecutor<'_>) -> Result<i64, sqlx::Erro
     .fetch_one(owner)
     .await
 }
+
+/// Whether an event received now would find its partition.
+pub async fn covers_now(executor: impl PgExecutor<'_>) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT to_regclass(to_char(clock_timestamp() AT TIME ZONE 'UTC', '"events_"YYYY"_"MM')) IS NOT NULL AS "there!""#
+    )
+    .fetch_one(executor)
+    .await
+}
