@@ -234,10 +234,13 @@ impl Projector<'_> {
     fn children(&self, at: usize) -> Vec<usize> {
         let end = self.nodes[at].next - 1;
         let is_object = usize::from(self.nodes[at].token.kind == Kind::ObjectStart);
-        let first = Some(at + 1);
-        std::iter::successors(first, |child| Some(self.nodes[child + is_object].next))
-            .take_while(|child| *child < end)
-            .collect()
+        let mut children = Vec::new();
+        let mut child = at + 1;
+        while child < end {
+            children.push(child);
+            child = self.nodes[child + is_object].next;
+        }
+        children
     }
 
     /// The nodes of an object's names: of each name the last one, in document order.
