@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::interval;
 use tracing::{info, warn};
 
@@ -12,15 +11,16 @@ const PARTITIONS_EVERY: Duration = Duration::from_hours(1);
 /// An inserter that fills a pending list (1 MB) must flush it itself, which can take 100 ms and more.
 const FLUSH_EVERY: Duration = Duration::from_secs(2);
 
-/// Runs until `shutdown` turns true. Several instances may do so: each step finds the work done or does it.
-pub async fn maintain(store: Store, partitions_ahead: i32, mut shutdown: watch::Receiver<bool>) {
+/// Runs until `shutdown` completes. Several instances may do so: each step finds the work done or does it.
+pub async fn maintain(store: Store, partitions_ahead: i32, shutdown: impl Future<Output = ()>) {
     let mut partitions_due = interval(PARTITIONS_EVERY);
     let mut flush_due = interval(FLUSH_EVERY);
+    tokio::pin!(shutdown);
     loop {
         tokio::select! {
             _ = partitions_due.tick() => make_partitions(&store, partitions_ahead).await,
             _ = flush_due.tick() => flush_pending(&store).await,
-            _ = shutdown.wait_for(|stopping| *stopping) => return,
+            () = &mut shutdown => return,
         }
     }
 }

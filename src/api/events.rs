@@ -13,7 +13,7 @@ use super::schemas;
 use crate::event::{Invalid, NewEvent, parse_event, parse_flat};
 use crate::ingest::{Ingest, Mode};
 
-pub struct WriteApi {
+pub struct EventsApi {
     pub ingest: Arc<Ingest>,
 }
 
@@ -47,7 +47,7 @@ enum RecordAnswer {
 }
 
 #[OpenApi(tag = "super::Tag::Recording")]
-impl WriteApi {
+impl EventsApi {
     /// Record an event
     ///
     /// A 201 is a fact: the event is committed, and nobody can change it unnoticed. Repeat the request with
@@ -87,7 +87,7 @@ impl WriteApi {
     }
 }
 
-impl WriteApi {
+impl EventsApi {
     async fn record(
         &self,
         caller: &Caller<Writer>,

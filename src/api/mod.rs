@@ -1,15 +1,19 @@
 //! HTTP: the only part that knows poem.
 
+mod batch;
 pub mod body;
 pub mod caller;
 mod docs;
+mod events;
 pub mod health;
 mod middleware;
 pub mod openapi;
 pub mod problem;
+mod recorded;
 mod root;
 mod route_table;
 pub mod schemas;
+pub mod serve;
 
 use std::sync::Arc;
 
@@ -17,17 +21,20 @@ use http::HeaderValue;
 use poem::{Endpoint, EndpointExt, Response, Route, endpoint::BoxEndpoint};
 use poem_openapi::{OpenApi, OpenApiService, Tags};
 use serde_json::Value;
+use sqlx::PgPool;
 use tokio::sync::watch;
 
 use self::{
+    batch::BatchApi,
     caller::Authenticator,
     docs::Asset,
+    events::EventsApi,
     health::{HealthApi, Probe},
     middleware::{cors, drain, head, limits, observe, panics, problems, security_headers},
     root::RootApi,
     route_table::RouteTable,
 };
-use crate::metrics::Metrics;
+use crate::{ingest::Ingest, metrics::Metrics};
 
 pub use self::middleware::limits::Limits;
 
@@ -36,6 +43,8 @@ pub const API_PREFIX: &str = "/api/v1";
 
 #[derive(Tags)]
 enum Tag {
+    /// Putting events into the log.
+    Recording,
     /// Whether the service lives and how it is doing.
     Operations,
 }
@@ -49,20 +58,32 @@ pub struct ApiState {
     /// True once the service shuts down.
     pub draining: watch::Receiver<bool>,
     pub settings: Arc<Settings>,
+    pub ingest: Arc<Ingest>,
+    /// As the reader.
+    pub reads: PgPool,
+    /// Seals cursors.
+    pub cursor_key: [u8; 32],
 }
 
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     pub limits: Limits,
+    /// Most events in one batch.
+    pub batch_events: usize,
     /// Origins whose pages may call, as `scheme://host[:port]`.
     pub cors_origins: Vec<HeaderValue>,
 }
 
 /// Every operation there is. One line each here and in [`operations`] adds a resource.
-type Operations = (RootApi, HealthApi);
+type Operations = (RootApi, EventsApi, BatchApi, HealthApi);
 
 fn operations(state: &ApiState) -> Operations {
-    (RootApi, HealthApi::new(state.clone()))
+    (
+        RootApi,
+        EventsApi { ingest: Arc::clone(&state.ingest) },
+        BatchApi { ingest: Arc::clone(&state.ingest), max_events: state.settings.batch_events },
+        HealthApi::new(state.clone()),
+    )
 }
 
 /// The API document. Needs nothing that runs.

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use poem::endpoint::BoxEndpoint;
-use poem::listener::{Acceptor, AcceptorExt, BoxAcceptor, TcpAcceptor};
+use poem::listener::{AcceptorExt, BoxAcceptor, TcpAcceptor};
 use poem::{Response, Server};
 
 /// Serves until `shutdown` completes; then lets requests under way finish for at most `grace`.
@@ -19,8 +19,8 @@ pub async fn serve(
     for listener in listeners {
         let next = TcpAcceptor::from_std(listener)?;
         acceptor = Some(match acceptor {
-            Some(others) => BoxAcceptor::new(others.combine(next)),
-            None => BoxAcceptor::new(next),
+            Some(others) => others.combine(next).boxed(),
+            None => next.boxed(),
         });
     }
     let acceptor = acceptor.ok_or_else(|| io::Error::other("no address to listen on"))?;

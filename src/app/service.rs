@@ -66,9 +66,9 @@ impl App {
         let maintenance = tokio::spawn(lifecycle::maintain(
             store.clone(),
             i32::try_from(self.config.partitions.ahead).unwrap_or(i32::MAX),
-            stopping.clone(),
+            stopped(stopping.clone()),
         ));
-        let credentials = tokio::spawn(Arc::clone(&self.auth).watch(stopping.clone()));
+        let credentials = tokio::spawn(Arc::clone(&self.auth).watch(stopped(stopping.clone())));
         let state = ApiState {
             authenticator: Arc::new(Arc::clone(&self.auth)),
             probe: Arc::new(ServiceProbe::new(&self.database, &self.auth, &self.ingest)),
@@ -96,6 +96,11 @@ impl App {
         info!("stopped");
         served.map_err(AppError::Serve)
     }
+}
+
+/// Completes when the service is to stop, or is gone.
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
 fn warn_if_exposed(listeners: &[TcpListener]) {

@@ -1,6 +1,9 @@
 //! The command line. Each command is a file with a `Command` and its `run`.
 
 mod config;
+mod migrate;
+mod openapi;
+mod serve;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -8,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::app::AppError;
 use crate::config::ConfigError;
 
 const AFTER_HELP: &str = "\
@@ -38,6 +42,9 @@ pub struct Arguments {
 /// To mount a command: a line here and one in `run`.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Command),
+    Migrate(migrate::Command),
+    Openapi(openapi::Command),
     Config(config::Command),
 }
 
@@ -45,6 +52,9 @@ impl Command {
     /// Commands that need the configuration load it here: `command.run(Config::load(file)?)`.
     fn run(self, file: Option<&Path>) -> Result<(), Failure> {
         match self {
+            Self::Serve(command) => command.run(file),
+            Self::Migrate(command) => command.run(file),
+            Self::Openapi(command) => command.run(),
             Self::Config(command) => command.run(file),
         }
     }
@@ -73,6 +83,16 @@ impl Failure {
         match self {
             Self::Config(error) => error.to_string(),
             Self::Failed(error) | Self::Database(error) | Self::Listen(error) => format!("{error:#}"),
+        }
+    }
+}
+
+impl From<AppError> for Failure {
+    fn from(error: AppError) -> Self {
+        match error {
+            AppError::Listen(_) => Self::Listen(error.into()),
+            AppError::Cluster(_) | AppError::Store(_) | AppError::Settings(_) => Self::Database(error.into()),
+            _ => Self::Failed(error.into()),
         }
     }
 }
