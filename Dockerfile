@@ -20,7 +20,7 @@ VOLUME /var/lib/eventlogger
 EXPOSE 5000
 STOPSIGNAL SIGTERM
 # The image has no curl; bash can ask by itself.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s --retries=3 \
+HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
     CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/5000 && printf 'GET /health/ready HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && test \"$status\" = 200"]
 ENTRYPOINT ["eventlogger"]
 CMD ["serve"]

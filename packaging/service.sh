@@ -46,7 +46,7 @@ start_process() {
     if has setsid; then detach=setsid; fi
     (
         cd /
-        unset EVENTLOGGER_ADMIN_PASSWORD "${deploy_variables[@]}"
+        unset EVENTLOGGER_ADMIN_PASSWORD
         exec "$detach" "$binary" serve </dev/null >>"$log_file" 2>&1
     ) &
     echo "$!" >"$pid_file"

@@ -24,9 +24,6 @@ use_data_dir() {
 
 use_data_dir "${EVENTLOGGER_DATA_DIR:-$(default_data_dir)}"
 
-# Ours alone; the service would refuse them as unknown keys.
-readonly deploy_variables=(EVENTLOGGER_BUILD_PROFILE EVENTLOGGER_BINARY)
-
 # Root's cluster runs under another user, who must be able to pass through.
 prepare_data_dir() {
     local mode=0700
@@ -65,8 +62,8 @@ load_settings() {
 save_settings() {
     local name text=""
     for name in "${!EVENTLOGGER_@}" PG_BIN; do
-        case " ${deploy_variables[*]} EVENTLOGGER_ADMIN_PASSWORD " in
-            *" $name "*) continue ;;
+        case $name in
+            EVENTLOGGER_ADMIN_PASSWORD | EVENTLOGGER_BINARY | EVENTLOGGER_BUILD_PROFILE) continue ;;
         esac
         if [[ ${!name:-} == *$'\n'* ]]; then die "$name contains a line break"; fi
         if [[ -n ${!name:-} ]]; then
@@ -130,11 +127,9 @@ run_cli() {
     (load_settings && run_with_settings "$binary" "$@")
 }
 
-# Runs a command without deploy's own variables; a password in this environment is for the file only.
+# The password in this environment, if any, is in the file by now, and giving it twice is refused.
 run_with_settings() {
-    local name unset=(-u EVENTLOGGER_ADMIN_PASSWORD)
-    for name in "${deploy_variables[@]}"; do unset+=(-u "$name"); done
-    env ${unset[@]+"${unset[@]}"} "$@"
+    env -u EVENTLOGGER_ADMIN_PASSWORD "$@"
 }
 
 # Runs a command without any of our variables.

@@ -10,8 +10,8 @@ use super::{ConfigError, DEFAULTS, Fault, Origin, rules, unexpected};
 use crate::event::nearest_name;
 
 const PREFIX: &str = "EVENTLOGGER_";
-/// Variables with our prefix that are read elsewhere: the command line's.
-const NOT_KEYS: [&str; 1] = ["EVENTLOGGER_CONFIG"];
+/// Variables with our prefix that are read elsewhere: by the command line and by deploy.sh.
+const NOT_KEYS: [&str; 3] = ["EVENTLOGGER_CONFIG", "EVENTLOGGER_BINARY", "EVENTLOGGER_BUILD_PROFILE"];
 const SECRETS: [&str; 3] = ["admin_password", "database.password", "database.url"];
 const SECRET_FILE_BYTES: u64 = 64 * 1024;
 

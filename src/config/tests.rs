@@ -163,6 +163,7 @@ fn a_folder_without_postgresql_is_refused_by_the_name_that_gave_it() {
 }
 
 #[test]
-fn the_loggers_own_variables_on_the_command_line_are_not_keys() {
+fn variables_of_the_command_line_and_of_deploy_are_not_keys() {
     assert!(load(None, &[("EVENTLOGGER_CONFIG", "/etc/x.toml"), ("SOMETHING_ELSE", "1")]).is_ok());
+    assert!(load(None, &[("EVENTLOGGER_BINARY", "/x"), ("EVENTLOGGER_BUILD_PROFILE", "dev")]).is_ok());
 }
