@@ -1,18 +1,25 @@
 //! The command line. Each command is a file with a `Command` and its `run`.
 
+mod arguments;
 mod config;
 mod migrate;
 mod openapi;
 mod serve;
+mod table;
+mod tenant;
+mod token;
+mod user;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use sqlx::PgPool;
 
-use crate::app::AppError;
-use crate::config::ConfigError;
+use crate::app::{self, AppError};
+use crate::config::{Config, ConfigError, Log};
+use crate::telemetry;
 
 const AFTER_HELP: &str = "\
 Configuration:
@@ -44,6 +51,12 @@ pub struct Arguments {
 enum Command {
     Serve(serve::Command),
     Migrate(migrate::Command),
+    #[command(subcommand)]
+    User(user::Command),
+    #[command(subcommand)]
+    Token(token::Command),
+    #[command(subcommand)]
+    Tenant(tenant::Command),
     Openapi(openapi::Command),
     Config(config::Command),
 }
@@ -54,6 +67,15 @@ impl Command {
         match self {
             Self::Serve(command) => command.run(file),
             Self::Migrate(command) => command.run(file),
+            Self::User(command) => {
+                administer(file, async |pool, out| user::run(command, pool, out).await)
+            }
+            Self::Token(command) => {
+                administer(file, async |pool, out| token::run(command, pool, out).await)
+            }
+            Self::Tenant(command) => {
+                administer(file, async |pool, out| tenant::run(command, pool, out).await)
+            }
             Self::Openapi(command) => command.run(),
             Self::Config(command) => command.run(file),
         }
@@ -134,6 +156,25 @@ pub fn main() -> ExitCode {
 /// Runs a command's future on a runtime of its own.
 pub fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(command)
+}
+
+/// Runs a command on the database, be it a running service's or not. What it prints comes out at the end, so
+/// that a secret is shown only once the change it belongs to is committed.
+fn administer(
+    file: Option<&Path>,
+    command: impl AsyncFnOnce(&PgPool, &mut Vec<u8>) -> anyhow::Result<()>,
+) -> Result<(), Failure> {
+    let config = Config::load(file)?;
+    telemetry::init(&Log { filter: "warn".to_owned(), ..config.log.clone() })?;
+    block_on(async {
+        let database = app::open_store(&config).await?;
+        let mut output = Vec::new();
+        let result = command(&database.store.control, &mut output).await;
+        database.close().await;
+        result?;
+        print(&String::from_utf8_lossy(&output))?;
+        Ok(())
+    })
 }
 
 /// Writes a result to standard output. A reader that has seen enough (`| head`) is no failure.

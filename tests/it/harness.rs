@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use eventlogger::app::{self, App};
+use eventlogger::auth;
 use eventlogger::config::Config;
 use eventlogger::postgres::{Cluster, OWNER, SUPERUSER, Settings};
 use eventlogger::store::Store;
+use eventlogger::store::principals::{tokens, users};
 use libtest_mimic::Trial;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection, Executor, PgPool};
@@ -162,6 +164,30 @@ impl Server {
             app.run(async { drop(stopped.await) }).await.expect("a clean end");
         });
         Self { client, store, database, config, stop: Mutex::new(Some(stop)), running: Mutex::new(Some(running)) }
+    }
+
+    /// A user of the tenant `default`.
+    pub async fn add_user(&self, name: &str, password: &str, role: &str) {
+        let hash = auth::password::hash(auth::Cost::default(), password).expect("a hash");
+        let credential = users::StoredCredential::Password(hash);
+        users::create_user(&self.store.control, auth::DEFAULT_TENANT, name, &credential, &[role])
+            .await
+            .expect("a new user");
+    }
+
+    /// A token of the tenant `default`.
+    pub async fn add_token(&self, owner: &str, role: &str) -> String {
+        let token = auth::secret::Token::generate(auth::DEFAULT_TENANT).expect("a token");
+        let new = tokens::NewToken {
+            owner,
+            prefix: &token.prefix,
+            sha256: token.text.sha256(),
+            label: "test",
+            roles: &[role],
+            expires_at: None,
+        };
+        tokens::create_token(&self.store.control, auth::DEFAULT_TENANT, &new).await.expect("a new token");
+        token.text.reveal().to_owned()
     }
 
     /// Stops the service as SIGTERM would.

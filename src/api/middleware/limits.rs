@@ -146,7 +146,7 @@ mod tests {
     async fn answer(request: Request) -> Response {
         let reader = make(|request: Request| async move {
             let bytes = request.into_body().into_bytes().await?;
-            poem::Result::Ok(bytes.len().to_string().into_response())
+            poem::Result::<Response>::Ok(bytes.len().to_string().into_response())
         });
         let limits = Arc::new(small());
         let endpoint = reader
