@@ -270,7 +270,7 @@ fn agrees_with_serde(bytes: &[u8]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
     fn generated_documents_are_accepted(text in document()) {

@@ -56,7 +56,7 @@ impl World {
     pub fn trial<F, Test>(self: &Arc<Self>, name: &str, test: F) -> Trial
     where
         F: FnOnce(Arc<Server>) -> Test + Send + 'static,
-        Test: Future<Output = ()> + Send,
+        Test: Future<Output = ()>,
     {
         let world = Arc::clone(self);
         Trial::test(name.trim_start_matches("it::"), move || {
@@ -212,9 +212,9 @@ impl Server {
 
 /// CREATE DATABASE fails while anybody is connected to the template; a closing session may linger a moment.
 async fn clone_template(connection: &mut PgConnection, name: &str) {
-    let statement = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {OWNER}"));
+    let statement = format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {OWNER}");
     for _ in 0..100 {
-        match connection.execute(statement.clone()).await {
+        match connection.execute(sqlx::AssertSqlSafe(statement.clone())).await {
             Ok(_) => return,
             Err(error) if error.as_database_error().and_then(|e| e.code()).as_deref() == Some("55006") => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
