@@ -3,4 +3,6 @@
 pub mod body;
 pub mod caller;
 pub mod problem;
+pub mod query;
 pub mod schemas;
+pub mod wire;

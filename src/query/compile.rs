@@ -198,3 +198,6 @@ fn jsonpath(path: &[Seg], value: &Untyped) -> String {
         Untyped::Loosely(scalar, text) => format!("{target} == {scalar} || {target} == {}", quote(text)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,3 +119,6 @@ fn digest(search: &Search) -> [u8; 8] {
     digest.copy_from_slice(&hash[..8]);
     digest
 }
+
+#[cfg(test)]
+mod tests;

@@ -168,11 +168,10 @@ fn unknown_member<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> C
     }
 }
 
-/// From here on every part of the body is known to be JSON, without white space around it.
 fn checked(body: &[u8]) -> Result<&str, SyntaxError> {
-    let mut scanner = json::Scanner::new(body)?;
-    while scanner.next_token()?.is_some() {}
-    Ok(scanner.text().trim_ascii())
+    json::Scanner::check(body)?;
+    // UTF-8, or it would not have passed.
+    Ok(std::str::from_utf8(body).unwrap_or_default().trim())
 }
 
 fn malformed(error: &SyntaxError) -> Complaint {
@@ -190,3 +189,6 @@ fn pointer(text: &str) -> Origin {
 fn child(parent: &str, name: &str) -> String {
     format!("{parent}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -144,7 +144,7 @@ fn network(text: &str) -> Result<Network, Complaint> {
     let bits = if address.is_ipv4() { 32 } else { 128 };
     let prefix = match prefix {
         None => bits,
-        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
+        Some(digits) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => {
             digits.parse().ok().filter(|prefix| *prefix <= bits).ok_or_else(|| {
                 Complaint::new(format!("the prefix of this network is at most {bits}"))
             })?

@@ -78,3 +78,6 @@ fn check_size(pairs: &[(String, String)]) -> Result<(), Fault> {
 fn parameter(name: &str) -> Origin {
     Origin::Parameter(name.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

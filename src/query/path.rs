@@ -74,17 +74,13 @@ fn is_plain(c: char) -> bool {
 }
 
 fn resolve(mut segments: Vec<Written>) -> Result<Path, Complaint> {
-    let mut bare = segments.iter().map_while(|s| s.bare.then_some(s.text.as_str()));
-    let (first, second) = (bare.next(), bare.next());
-    match (first.and_then(Field::parse), segments.len()) {
-        (Some(Field::EventData), _) => {
-            segments.remove(0);
-        }
+    let bare = |i: usize| segments.get(i).filter(|segment| segment.bare).map(|segment| segment.text.as_str());
+    match (bare(0).and_then(Field::parse), segments.len()) {
+        _ if bare(0) == Some(COLUMN_NAMESPACE) && segments.len() == 2 => return namespaced(bare(1)),
+        _ if bare(0) == Some(COLUMN_NAMESPACE) && segments.len() > 2 => return namespaced(None),
+        (Some(Field::EventData), _) => drop(segments.remove(0)),
         (Some(field), 1) => return Ok(Path::Column(field)),
         _ => {}
-    }
-    if first == Some(COLUMN_NAMESPACE) && segments.len() > 1 {
-        return namespaced(second.filter(|_| segments.len() == 2));
     }
     segments.into_iter().map(segment).collect::<Result<_, _>>().map(Path::Data)
 }
