@@ -1,1 +1,189 @@
-//! (being written)
+//! Who is calling: Basic and Bearer credentials to a `Principal`.
+//!
+//! A request that presents what was right less than a minute ago costs one HMAC and a look-up. Everything
+//! else goes the slow way (`check`): one statement, then argon2id on a bounded number of slots. Changes of
+//! users and tokens take effect at once in the process that makes them (`Auth::forget`) and within about a
+//! second in the others (`watch`).
+
+mod cache;
+mod check;
+mod credential;
+mod error;
+mod first_user;
+pub mod name;
+pub mod password;
+mod principal;
+mod role;
+pub mod secret;
+mod slots;
+mod uses;
+mod watch;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use http::HeaderMap;
+use sqlx::PgPool;
+use time::OffsetDateTime;
+
+pub use credential::{Credential, DEFAULT_TENANT, Login};
+pub use error::AuthError;
+pub use first_user::{FirstUser, FirstUserError, ensure_first_user};
+pub use password::Cost;
+pub use principal::{Principal, Tenant};
+pub use role::{Role, Roles};
+
+use cache::{Cache, Fingerprint};
+use slots::Slots;
+use uses::TokenUses;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    pub cost: Cost,
+    /// How many password checks run at a time; each takes a core and `cost.memory_kib`.
+    pub slots: usize,
+    /// How many more may wait: with the default cost about a second's worth per slot.
+    pub queue: usize,
+    /// How many credentials are remembered.
+    pub cache_entries: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Settings { cost: Cost::default(), slots: (cores / 2).max(1), queue: 64, cache_entries: 10_000 }
+    }
+}
+
+/// How logins ended, counted since the start of the process.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub accepted: AtomicU64,
+    pub rejected: AtomicU64,
+    pub busy: AtomicU64,
+    pub unavailable: AtomicU64,
+}
+
+/// Authenticates requests. One per process.
+pub struct Auth {
+    control: PgPool,
+    cost: Cost,
+    /// Checked in the place of a hash that does not exist.
+    dummy_hash: String,
+    slots: Slots,
+    cache: Cache,
+    /// Part of every admission's key. What is read from the database after a change became known is
+    /// filed under a later generation, so a slow look-up can never bring an old row back.
+    generation: AtomicU64,
+    /// Written by requests, read by `watch`.
+    uses: TokenUses,
+    counters: Counters,
+}
+
+/// Somebody whose credential was right.
+struct Admission {
+    principal: Arc<Principal>,
+    verified_at: Instant,
+    token: Option<AdmittedToken>,
+}
+
+struct AdmittedToken {
+    id: i64,
+    expires_at: Option<OffsetDateTime>,
+}
+
+impl Auth {
+    pub fn new(control: PgPool, settings: Settings) -> Result<Arc<Auth>, password::PasswordError> {
+        Ok(Arc::new(Auth {
+            control,
+            cost: settings.cost,
+            dummy_hash: password::dummy(settings.cost)?,
+            slots: Slots::new(settings.slots, settings.queue),
+            cache: Cache::new(settings.cache_entries).map_err(password::PasswordError::Random)?,
+            generation: AtomicU64::new(0),
+            uses: TokenUses::default(),
+            counters: Counters::default(),
+        }))
+    }
+
+    /// Finds out who sent a request. Exactly one credential is accepted; a wrong one is never anonymous.
+    pub async fn authenticate(self: &Arc<Self>, headers: &HeaderMap) -> Result<Arc<Principal>, AuthError> {
+        let outcome = self.admit(headers).await;
+        let counter = match outcome {
+            Ok(_) => Some(&self.counters.accepted),
+            Err(AuthError::Rejected) => Some(&self.counters.rejected),
+            Err(AuthError::Busy { .. }) => Some(&self.counters.busy),
+            Err(AuthError::Unavailable) => Some(&self.counters.unavailable),
+            Err(AuthError::Missing | AuthError::Malformed(_) | AuthError::Several) => None,
+        };
+        if let Some(counter) = counter {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    /// Drops what is cached. To be called after a change of users, tokens or tenants was committed.
+    pub fn forget(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.cache.drop_admissions();
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// How many argon2 computations were started.
+    pub fn argon2_runs(&self) -> u64 {
+        self.slots.runs()
+    }
+
+    async fn admit(self: &Arc<Self>, headers: &HeaderMap) -> Result<Arc<Principal>, AuthError> {
+        let credential = Credential::from_headers(headers)?;
+        let key = self.fingerprint(&credential);
+        let admission = match self.cache.admission(&key).await {
+            Some(admission) => admission,
+            None => self.check_once(key, credential).await?,
+        };
+        if let Some(token) = &admission.token {
+            self.use_token(admission.principal.tenant.id, token)?;
+        }
+        Ok(Arc::clone(&admission.principal))
+    }
+
+    /// Checks what is not cached, once for all requests that present it at this time. In a task of its
+    /// own: a client that goes away cancels neither a database operation nor the check for the others.
+    async fn check_once(
+        self: &Arc<Self>,
+        key: Fingerprint,
+        credential: Credential,
+    ) -> Result<Arc<Admission>, AuthError> {
+        let auth = Arc::clone(self);
+        let task = tokio::spawn(async move { auth.cache.admit(key, auth.check(&credential)).await });
+        task.await.unwrap_or_else(|stopped| {
+            tracing::error!(error = %stopped, "the check of a credential did not end");
+            Err(AuthError::Unavailable)
+        })
+    }
+
+    fn fingerprint(&self, credential: &Credential) -> Fingerprint {
+        let generation = self.generation.load(Ordering::Acquire).to_be_bytes();
+        let parts = match credential {
+            Credential::Password { login, password } => [&login.tenant, &login.name, password.reveal()],
+            Credential::MachineSecret { login, secret } => [&login.tenant, &login.name, secret.reveal()],
+            Credential::Token { tenant, token } => [tenant, "", token.reveal()],
+        };
+        let [tenant, name, secret] = parts.map(str::as_bytes);
+        self.cache.fingerprint(&[&generation, tenant, name, secret])
+    }
+
+    /// A token can expire while it is cached.
+    fn use_token(&self, tenant_id: i32, token: &AdmittedToken) -> Result<(), AuthError> {
+        let now = OffsetDateTime::now_utc();
+        if token.expires_at.is_some_and(|expiry| expiry <= now) {
+            return Err(AuthError::Rejected);
+        }
+        self.uses.note(tenant_id, token.id, now);
+        Ok(())
+    }
+}

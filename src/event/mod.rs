@@ -5,20 +5,24 @@
 mod entry;
 mod envelope;
 mod fields;
+mod invalid;
 mod parse;
 mod payload;
+mod projection;
 mod timestamp;
 
 use std::net::IpAddr;
 
 use uuid::Uuid;
 
-pub use entry::{ENTRY_LEN, Entry, EntryKind, Salt, commitment};
+pub use entry::{ENTRY_LEN, Entry, EntryKind, Label, Salt, commitment};
 pub use envelope::{ENVELOPE_V, Envelope};
 pub use fields::{Field, nearest_name};
-pub use parse::{Invalid, parse_event, parse_flat};
-pub use payload::{PROJECTION_V, Payload, Projection};
-pub use timestamp::Timestamp;
+pub use invalid::{Invalid, InvalidKind, Position};
+pub use parse::{parse_event, parse_flat};
+pub use payload::{PAYLOAD_MAX_BYTES, Payload, Projection};
+pub use projection::PROJECTION_V;
+pub use timestamp::{OutOfRange, Timestamp};
 
 /// Severity, stored and compared by rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +60,22 @@ pub struct NewEvent {
     pub correlation_id: Option<String>,
     pub payload: Option<Payload>,
     pub idempotency_key: Option<String>,
+}
+
+impl NewEvent {
+    /// Takes the key of the `Idempotency-Key` header, or of an item of a batch.
+    pub fn set_idempotency_key(&mut self, key: &str) -> Result<(), Invalid> {
+        self.idempotency_key = Some(parse::idempotency_key(self.idempotency_key.as_deref(), key)?);
+        Ok(())
+    }
+
+    /// Bytes that the event keeps in memory, for the limits of the queue.
+    pub fn size(&self) -> usize {
+        let texts = [&self.source, &self.target, &self.message, &self.correlation_id, &self.idempotency_key];
+        let optional: usize = texts.into_iter().flatten().map(String::len).sum();
+        let payload = self.payload.as_ref().map_or(0, |it| it.bytes.len() + it.projection.json.len());
+        size_of::<Self>() + self.event_type.len() + self.user_identity.len() + optional + payload
+    }
 }
 
 /// A recorded event as it is read back.

@@ -1,2 +1,4 @@
 //! (being written)
+
 pub mod events;
+pub mod principals;

@@ -1,0 +1,144 @@
+//! The slow way: what is not cached is checked against the database.
+//!
+//! Unknown user, wrong password, disabled user and user without a password take one statement and one
+//! argon2 computation each, and end in the same `Rejected`. Nothing of this is cached unless it was right.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use subtle::ConstantTimeEq as _;
+
+use super::cache::ADMITTED_FOR;
+use super::credential::{Credential, Login};
+use super::secret::Secret;
+use super::slots::Queue;
+use super::{Admission, AdmittedToken, Auth, AuthError, Principal, Roles, Tenant, password};
+use crate::store::principals::tokens::{LoginToken, find_token};
+use crate::store::principals::users::{LoginUser, find_login, strengthen_hash};
+
+impl Auth {
+    pub(super) async fn check(
+        self: &Arc<Self>,
+        credential: &Credential,
+    ) -> Result<Arc<Admission>, AuthError> {
+        match credential {
+            Credential::Password { login, password } => self.check_password(login, password).await,
+            Credential::MachineSecret { login, secret } => self.check_machine_secret(login, secret).await,
+            Credential::Token { tenant, token } => self.check_token(tenant, token).await,
+        }
+        .map(Arc::new)
+    }
+
+    async fn check_password(
+        self: &Arc<Self>,
+        login: &Login,
+        password: &Secret,
+    ) -> Result<Admission, AuthError> {
+        let user = self.find_enabled(login).await?;
+        let stored = user.as_ref().and_then(|user| user.password_hash.clone());
+        let verified_at = self.verify(login, stored.as_deref(), password).await?;
+        // Without a stored hash the dummy was verified, and that never matches.
+        let (Some(user), Some(stored)) = (user, stored) else { return Err(AuthError::Rejected) };
+        if password::needs_rehash(self.cost, &stored) {
+            tokio::spawn(Arc::clone(self).rehash(user.tenant_id, user.user_id, stored, password.clone()));
+        }
+        Ok(user_admission(login, &user, verified_at))
+    }
+
+    async fn check_machine_secret(&self, login: &Login, secret: &Secret) -> Result<Admission, AuthError> {
+        let user = self.find_enabled(login).await?.ok_or(AuthError::Rejected)?;
+        let stored = user.secret_sha256.as_deref().unwrap_or_default();
+        match bool::from(stored.ct_eq(&secret.sha256())) {
+            true => Ok(user_admission(login, &user, Instant::now())),
+            false => Err(AuthError::Rejected),
+        }
+    }
+
+    /// The look-up by a hash of 256 random bits is the check. Expiry is checked at every use.
+    async fn check_token(&self, tenant: &str, token: &Secret) -> Result<Admission, AuthError> {
+        let found = find_token(&self.control, tenant, &token.sha256()).await.map_err(unavailable)?;
+        let token = found.filter(|token| !token.revoked && !token.owner_disabled);
+        Ok(token_admission(tenant, token.ok_or(AuthError::Rejected)?))
+    }
+
+    async fn find_enabled(&self, login: &Login) -> Result<Option<LoginUser>, AuthError> {
+        let user = find_login(&self.control, &login.tenant, &login.name).await.map_err(unavailable)?;
+        Ok(user.filter(|user| !user.disabled))
+    }
+
+    /// When the password was found to match the stored hash, less than a minute ago or now.
+    async fn verify(
+        &self,
+        login: &Login,
+        stored: Option<&str>,
+        password: &Secret,
+    ) -> Result<Instant, AuthError> {
+        let stored = stored.unwrap_or(&self.dummy_hash);
+        let parts = [stored, &login.tenant, &login.name, password.reveal()].map(str::as_bytes);
+        let key = self.cache.fingerprint(&parts);
+        let queue = match self.cache.verified_at(&key).await {
+            Some(at) if at.elapsed() < ADMITTED_FOR => return Ok(at),
+            Some(_) => Queue::Always,
+            None => Queue::Bounded,
+        };
+        let (stored, password) = (stored.to_owned(), password.clone());
+        let verified = self.slots.run(queue, move || password::verify(&stored, password.reveal())).await?;
+        let matches = verified.unwrap_or_else(|error| {
+            tracing::error!(%error, user = login.name, tenant = login.tenant, "a stored password hash cannot be used");
+            false
+        });
+        if !matches {
+            return Err(AuthError::Rejected);
+        }
+        let now = Instant::now();
+        self.cache.remember_verified(key, now).await;
+        Ok(now)
+    }
+
+    /// Stores the password under the parameters of today. The login does not wait for it.
+    async fn rehash(self: Arc<Self>, tenant_id: i32, user_id: i64, old: String, password: Secret) {
+        let cost = self.cost;
+        let work = move || password::hash(cost, password.reveal());
+        let new = match self.slots.run(Queue::Bounded, work).await {
+            Ok(Ok(new)) => new,
+            Ok(Err(error)) => return tracing::error!(%error, "a password could not be hashed again"),
+            // The next login tries again.
+            Err(_busy) => return,
+        };
+        match strengthen_hash(&self.control, tenant_id, user_id, &old, &new).await {
+            Ok(()) => tracing::info!(user_id, "a password was hashed again with higher parameters"),
+            Err(error) => tracing::warn!(%error, "a password that was hashed again could not be stored"),
+        }
+    }
+}
+
+fn user_admission(login: &Login, user: &LoginUser, verified_at: Instant) -> Admission {
+    let tenant = Tenant { id: user.tenant_id, name: login.tenant.clone(), log_id: user.log_id };
+    let principal = Principal {
+        tenant: Arc::new(tenant),
+        user_id: user.user_id,
+        user: login.name.clone(),
+        token_prefix: None,
+        roles: Roles::from_names(&user.roles),
+    };
+    Admission { principal: Arc::new(principal), verified_at, token: None }
+}
+
+fn token_admission(tenant: &str, token: LoginToken) -> Admission {
+    let tenant = Tenant { id: token.tenant_id, name: tenant.to_owned(), log_id: token.log_id };
+    let owner_roles = Roles::from_names(&token.owner_roles);
+    let principal = Principal {
+        tenant: Arc::new(tenant),
+        user_id: token.owner_id,
+        user: token.owner,
+        token_prefix: Some(token.prefix),
+        roles: Roles::from_names(&token.roles).intersection(owner_roles),
+    };
+    let token = AdmittedToken { id: token.token_id, expires_at: token.expires_at };
+    Admission { principal: Arc::new(principal), verified_at: Instant::now(), token: Some(token) }
+}
+
+fn unavailable(error: sqlx::Error) -> AuthError {
+    tracing::warn!(%error, "a credential cannot be checked against the database");
+    AuthError::Unavailable
+}

@@ -1,0 +1,21 @@
+//! Why a request has no principal. Nothing here tells which part of a credential was wrong.
+
+/// Small and `Copy`: requests that waited for the same check share its outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    #[error(
+        "this request needs a login: send `Authorization: Basic …` (curl: -u name:password) or `Authorization: Bearer evl_…`"
+    )]
+    Missing,
+    #[error("the Authorization header cannot be read: {0}")]
+    Malformed(&'static str),
+    #[error("the request has more than one Authorization header; send exactly one")]
+    Several,
+    /// Unknown, wrong, disabled, expired and revoked are one answer.
+    #[error("the credentials are not valid")]
+    Rejected,
+    #[error("too many logins are being checked at this moment; retry after {retry_after} s")]
+    Busy { retry_after: u32 },
+    #[error("credentials cannot be checked at this moment, because the database does not answer")]
+    Unavailable,
+}

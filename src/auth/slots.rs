@@ -1,0 +1,111 @@
+//! Where argon2 runs.
+//!
+//! A check costs tens of milliseconds and 19 MiB by design, so whoever sends wrong passwords could
+//! otherwise take all of the machine. A fixed number of checks runs at a time, a fixed number waits, the
+//! rest are told to come back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Semaphore;
+
+use super::AuthError;
+
+const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// How a check gets its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Queue {
+    /// Anybody: refused as busy when too many wait.
+    Bounded,
+    /// A credential that was right not long ago: waits its turn, so that a flood of wrong passwords
+    /// cannot turn away those who are already at work.
+    Always,
+}
+
+/// The slots that all checks of this process share.
+#[derive(Debug)]
+pub(super) struct Slots {
+    running: Arc<Semaphore>,
+    /// One permit for each check that runs or waits in the bounded queue.
+    admitted: Arc<Semaphore>,
+    runs: AtomicU64,
+}
+
+impl Slots {
+    pub(super) fn new(slots: usize, queue: usize) -> Slots {
+        Slots {
+            running: Arc::new(Semaphore::new(slots)),
+            admitted: Arc::new(Semaphore::new(slots + queue)),
+            runs: AtomicU64::new(0),
+        }
+    }
+
+    /// How many argon2 computations were started.
+    pub(super) fn runs(&self) -> u64 {
+        self.runs.load(Ordering::Relaxed)
+    }
+
+    /// Runs one argon2 computation. The permits travel with it: a caller that goes away cannot free a
+    /// slot while its computation still runs.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        queue: Queue,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, AuthError> {
+        let admitted = match queue {
+            Queue::Always => None,
+            Queue::Bounded => Some(
+                Arc::clone(&self.admitted)
+                    .try_acquire_owned()
+                    .map_err(|_| AuthError::Busy { retry_after: RETRY_AFTER_SECONDS })?,
+            ),
+        };
+        let slot =
+            Arc::clone(&self.running).acquire_owned().await.map_err(|_closed| AuthError::Unavailable)?;
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        tokio::task::spawn_blocking(move || {
+            let _held = (admitted, slot);
+            work()
+        })
+        .await
+        .map_err(|_stopped| AuthError::Unavailable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn more_than_the_queue_holds_is_turned_away_at_once() {
+        let slots = Arc::new(Slots::new(1, 2));
+        let (release, blocked) = std::sync::mpsc::channel::<()>();
+        let first = tokio::spawn({
+            let slots = Arc::clone(&slots);
+            async move { slots.run(Queue::Bounded, move || blocked.recv()).await }
+        });
+        let waiting: Vec<_> = (0..2)
+            .map(|_| {
+                let slots = Arc::clone(&slots);
+                tokio::spawn(async move { slots.run(Queue::Bounded, || ()).await })
+            })
+            .collect();
+        while slots.admitted.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(slots.run(Queue::Bounded, || ()).await, Err(AuthError::Busy { retry_after: 1 }));
+        let known = tokio::spawn({
+            let slots = Arc::clone(&slots);
+            async move { slots.run(Queue::Always, || ()).await }
+        });
+
+        release.send(()).unwrap();
+        assert_eq!(first.await.unwrap(), Ok(Ok(())));
+        for check in waiting {
+            assert_eq!(check.await.unwrap(), Ok(()));
+        }
+        assert_eq!(known.await.unwrap(), Ok(()));
+        assert_eq!(slots.runs(), 4);
+    }
+}

@@ -1,0 +1,113 @@
+//! Tenants, users and tokens: the control tables behind authentication.
+//!
+//! Every change raises `credential_revision` first, in the same transaction. The row lock that this takes
+//! makes changes wait for one another, so checks such as "is this the last admin" cannot race; and whoever
+//! sees a revision also sees the change that it counts.
+//!
+//! Changes are transactions: call them from a task that nothing cancels.
+
+pub mod tokens;
+pub mod users;
+
+use sqlx::{PgConnection, PgPool, Postgres, Transaction, types::Uuid};
+use time::OffsetDateTime;
+
+/// Why a change was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    #[error("there is no tenant {0:?}")]
+    NoTenant(String),
+    #[error("there is no user {name:?} in tenant {tenant:?}")]
+    NoUser { tenant: String, name: String },
+    #[error("there is no token that begins with {0:?}")]
+    NoToken(String),
+    #[error("the token's owner {owner:?} does not have the role {role}; give it to the owner first")]
+    OwnerLacks { owner: String, role: String },
+    #[error("{0:?} exists already")]
+    NameTaken(String),
+    #[error("{0:?} is the last enabled admin of the tenant; make somebody else admin first")]
+    LastAdmin(String),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+impl ChangeError {
+    /// A duplicate key means that the name is taken.
+    fn taken(name: &str) -> impl FnOnce(sqlx::Error) -> ChangeError {
+        move |error| match error.as_database_error() {
+            Some(database) if database.is_unique_violation() => ChangeError::NameTaken(name.to_owned()),
+            _ => ChangeError::Database(error),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantRow {
+    pub tenant_id: i32,
+    pub name: String,
+    pub log_id: Uuid,
+    pub created_at: OffsetDateTime,
+}
+
+/// Grows with every change of a user, token or tenant.
+pub async fn revision(pool: &PgPool) -> sqlx::Result<i64> {
+    sqlx::query_scalar!("SELECT revision FROM credential_revision").fetch_one(pool).await
+}
+
+/// Begins a change; it holds once the transaction is committed.
+async fn begin_change(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
+    let mut change = pool.begin().await?;
+    sqlx::query!("UPDATE credential_revision SET revision = revision + 1").execute(&mut *change).await?;
+    Ok(change)
+}
+
+pub async fn list_tenants(pool: &PgPool) -> sqlx::Result<Vec<TenantRow>> {
+    sqlx::query_as!(TenantRow, "SELECT tenant_id, name, log_id, created_at FROM tenants ORDER BY name")
+        .fetch_all(pool)
+        .await
+}
+
+pub async fn find_tenant(pool: &PgPool, name: &str) -> sqlx::Result<Option<TenantRow>> {
+    sqlx::query_as!(
+        TenantRow,
+        "SELECT tenant_id, name, log_id, created_at FROM tenants WHERE name = $1",
+        name
+    )
+    .fetch_optional(pool)
+    .await
+}
+
+/// Makes a tenant together with the head of its empty log.
+pub async fn create_tenant(pool: &PgPool, name: &str) -> Result<TenantRow, ChangeError> {
+    let mut change = begin_change(pool).await?;
+    let tenant = insert_tenant(&mut change, name).await.map_err(ChangeError::taken(name))?;
+    change.commit().await?;
+    Ok(tenant)
+}
+
+async fn insert_tenant(change: &mut PgConnection, name: &str) -> sqlx::Result<TenantRow> {
+    let tenant = sqlx::query_as!(
+        TenantRow,
+        "INSERT INTO tenants (name, log_id) VALUES ($1, gen_random_uuid())
+         RETURNING tenant_id, name, log_id, created_at",
+        name
+    )
+    .fetch_one(&mut *change)
+    .await?;
+    // The root of an empty tree is the hash of nothing; the first event is later than 1970.
+    sqlx::query!(
+        "INSERT INTO heads (tenant_id, size, root, frontier, epoch, last_received_at, last_id)
+         VALUES ($1, 0, sha256(''), '', 0, 'epoch', '00000000-0000-0000-0000-000000000000')",
+        tenant.tenant_id
+    )
+    .execute(change)
+    .await?;
+    Ok(tenant)
+}
+
+async fn tenant_id(connection: &mut PgConnection, name: &str) -> Result<i32, ChangeError> {
+    sqlx::query_scalar!("SELECT tenant_id FROM tenants WHERE name = $1", name)
+        .fetch_optional(connection)
+        .await?
+        .ok_or_else(|| ChangeError::NoTenant(name.to_owned()))
+}

@@ -1,0 +1,150 @@
+//! API tokens. A token acts for its owner; it goes when the owner is removed.
+
+use sqlx::{PgPool, types::Uuid};
+use time::OffsetDateTime;
+
+use super::{ChangeError, begin_change, tenant_id, users::locate};
+
+/// What a presented token is checked against. Roles are those of the token; the owner's limit them.
+pub struct LoginToken {
+    pub tenant_id: i32,
+    pub log_id: Uuid,
+    pub token_id: i64,
+    pub prefix: String,
+    pub roles: Vec<String>,
+    pub expires_at: Option<OffsetDateTime>,
+    pub revoked: bool,
+    pub owner_id: i64,
+    pub owner: String,
+    pub owner_roles: Vec<String>,
+    pub owner_disabled: bool,
+}
+
+/// What lists show of a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRow {
+    pub tenant: String,
+    pub prefix: String,
+    pub owner: String,
+    pub label: String,
+    pub roles: Vec<String>,
+    pub created_at: OffsetDateTime,
+    pub expires_at: Option<OffsetDateTime>,
+    pub revoked_at: Option<OffsetDateTime>,
+    pub last_used_at: Option<OffsetDateTime>,
+}
+
+/// A token to be made; of the secret only its hash comes here.
+pub struct NewToken<'a> {
+    pub owner: &'a str,
+    pub prefix: &'a str,
+    pub sha256: [u8; 32],
+    pub label: &'a str,
+    pub roles: &'a [&'a str],
+    pub expires_at: Option<OffsetDateTime>,
+}
+
+/// When a token was used last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenUse {
+    pub tenant_id: i32,
+    pub token_id: i64,
+    pub at: OffsetDateTime,
+}
+
+pub async fn find_token(pool: &PgPool, tenant: &str, sha256: &[u8; 32]) -> sqlx::Result<Option<LoginToken>> {
+    sqlx::query_as!(
+        LoginToken,
+        r#"SELECT t.tenant_id, t.log_id, k.token_id, k.prefix, k.roles, k.expires_at,
+                  k.revoked_at IS NOT NULL AS "revoked!", u.user_id AS owner_id, u.name AS owner,
+                  u.roles AS owner_roles, u.disabled AS owner_disabled
+           FROM tenants t
+           JOIN tokens k USING (tenant_id)
+           JOIN users u USING (tenant_id, user_id)
+           WHERE t.name = $1 AND k.secret_sha256 = $2"#,
+        tenant,
+        sha256
+    )
+    .fetch_optional(pool)
+    .await
+}
+
+/// The tokens of one tenant, or of all, newest first.
+pub async fn list_tokens(pool: &PgPool, tenant: Option<&str>) -> sqlx::Result<Vec<TokenRow>> {
+    sqlx::query_as!(
+        TokenRow,
+        "SELECT t.name AS tenant, k.prefix, u.name AS owner, k.label, k.roles, k.created_at, k.expires_at,
+                k.revoked_at, k.last_used_at
+         FROM tenants t
+         JOIN tokens k USING (tenant_id)
+         JOIN users u USING (tenant_id, user_id)
+         WHERE $1::text IS NULL OR t.name = $1
+         ORDER BY t.name, k.token_id DESC",
+        tenant
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// Makes a token. A role that its owner lacks is refused, as it would have no effect.
+pub async fn create_token(pool: &PgPool, tenant: &str, token: &NewToken<'_>) -> Result<(), ChangeError> {
+    let mut change = begin_change(pool).await?;
+    let owner = locate(&mut change, tenant, token.owner).await?;
+    if let Some(role) = token.roles.iter().find(|role| !owner.roles.iter().any(|has| has == *role)) {
+        return Err(ChangeError::OwnerLacks { owner: token.owner.to_owned(), role: (*role).to_owned() });
+    }
+    sqlx::query!(
+        "INSERT INTO tokens (tenant_id, user_id, prefix, secret_sha256, label, roles, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        owner.tenant_id,
+        owner.user_id,
+        token.prefix,
+        &token.sha256,
+        token.label,
+        token.roles as &[&str],
+        token.expires_at
+    )
+    .execute(&mut *change)
+    .await
+    .map_err(ChangeError::taken(token.prefix))?;
+    change.commit().await?;
+    Ok(())
+}
+
+/// Revokes a token for good. Revoking it again changes nothing.
+pub async fn revoke_token(pool: &PgPool, tenant: &str, prefix: &str) -> Result<(), ChangeError> {
+    let mut change = begin_change(pool).await?;
+    let tenant_id = tenant_id(&mut change, tenant).await?;
+    let revoked = sqlx::query!(
+        "UPDATE tokens SET revoked_at = COALESCE(revoked_at, clock_timestamp())
+         WHERE tenant_id = $1 AND prefix = $2",
+        tenant_id,
+        prefix
+    )
+    .execute(&mut *change)
+    .await?;
+    if revoked.rows_affected() == 0 {
+        return Err(ChangeError::NoToken(prefix.to_owned()));
+    }
+    change.commit().await?;
+    Ok(())
+}
+
+/// Notes when tokens were used. Several instances write, so a time never goes back.
+pub async fn note_token_uses(pool: &PgPool, uses: &[TokenUse]) -> sqlx::Result<()> {
+    let tenants: Vec<i32> = uses.iter().map(|used| used.tenant_id).collect();
+    let tokens: Vec<i64> = uses.iter().map(|used| used.token_id).collect();
+    let times: Vec<OffsetDateTime> = uses.iter().map(|used| used.at).collect();
+    sqlx::query!(
+        "UPDATE tokens k SET last_used_at = used.at
+         FROM unnest($1::int[], $2::bigint[], $3::timestamptz[]) AS used (tenant_id, token_id, at)
+         WHERE k.tenant_id = used.tenant_id AND k.token_id = used.token_id
+           AND (k.last_used_at IS NULL OR k.last_used_at < used.at)",
+        &tenants,
+        &tokens,
+        &times
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
