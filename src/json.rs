@@ -27,4 +27,4 @@ pub fn kind_name(raw: &[u8]) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

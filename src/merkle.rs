@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 pub type Hash = [u8; 32];
 
-/// Hashes in a full tile, as C2SP tlog-tiles fixes it: 2^[`TILE_HEIGHT`].
+/// Hashes in a full tile, as C2SP tlog-tiles fixes it.
 pub const TILE_WIDTH: usize = 256;
 const TILE_HEIGHT: u32 = 8;
 
@@ -41,8 +41,7 @@ pub struct Tree {
     size: u64,
     /// Roots of the perfect subtrees, largest first; one for each bit of `size`.
     frontier: Vec<Hash>,
-    /// Per level the hashes of its unfinished tile, fewer than 256. There is always a next level's vector
-    /// before a tile fills, so an empty last one is normal.
+    /// Per level the hashes of its unfinished tile, fewer than 256.
     partial: Vec<Vec<Hash>>,
 }
 

@@ -17,11 +17,11 @@ pub enum InvalidKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     /// In bytes, from 0.
-    pub offset: usize,
+    pub offset: u32,
     /// From 1.
-    pub line: usize,
+    pub line: u32,
     /// In characters, from 1.
-    pub column: usize,
+    pub column: u32,
 }
 
 /// One fault of a submission.
@@ -51,7 +51,9 @@ impl Invalid {
 
 impl From<SyntaxError> for Invalid {
     fn from(error: SyntaxError) -> Self {
-        let position = Position { offset: error.offset, line: error.line, column: error.column };
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let position =
+            Position { offset: count(error.offset), line: count(error.line), column: count(error.column) };
         Self {
             kind: InvalidKind::Malformed,
             code: "malformed_json",

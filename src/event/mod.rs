@@ -1,6 +1,7 @@
 //! The event: what a client submits, what the log records, and how both are written down.
 //!
-//! Everything here is pure. A [`NewEvent`] cannot be invalid; parsing (`parse`) is the only way to make one.
+//! Everything here is pure. What a client sends becomes a [`NewEvent`] only by [`parse_event`] or
+//! [`parse_flat`], so nothing behind them checks it again.
 
 mod entry;
 mod envelope;

@@ -18,9 +18,9 @@ pub fn parse_event(body: &[u8]) -> Result<NewEvent, Vec<Invalid>> {
     for member in object_members(body, "send a list of events to /events/batch")? {
         let raw = &body[member.value.clone()];
         match Field::parse(&member.key) {
-            Some(field) if field.set_by_service() => draft.fault(set_by_service(&member.key)),
+            Some(field) if field.set_by_service() => draft.fault(|| set_by_service(&member.key)),
             Some(field) => draft.set(field, &member.key, raw),
-            None => draft.fault(unknown(&member.key)),
+            None => draft.fault(|| unknown(&member.key)),
         }
     }
     draft.finish()

@@ -30,7 +30,7 @@ impl Payload {
         }
         let survey = Survey::of(&bytes)?;
         let projection = if survey.fits() {
-            Projection { json: survey.minify(&bytes)?, lossy: false }
+            Projection { json: survey.minify()?, lossy: false }
         } else {
             Projection { json: projection::project(&bytes)?, lossy: true }
         };
@@ -41,7 +41,7 @@ impl Payload {
     /// Bytes that are no JSON (somebody changed the database) become a string, so that the page stays readable.
     pub fn shown(bytes: &[u8]) -> String {
         let shown = Survey::of(bytes).and_then(|survey| {
-            if survey.chokes_parsers() { projection::project(bytes) } else { survey.minify(bytes) }
+            if survey.chokes_parsers() { projection::project(bytes) } else { survey.minify() }
         });
         shown.unwrap_or_else(|_| json::quote(&String::from_utf8_lossy(bytes)))
     }

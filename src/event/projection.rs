@@ -21,7 +21,8 @@ const EXPONENT_MAX: i64 = 308;
 
 /// What a payload has that a projection, or a stock parser, may not hold.
 #[derive(Debug, Default)]
-pub(super) struct Survey {
+pub(super) struct Survey<'a> {
+    text: &'a str,
     spaced: bool,
     deep: bool,
     irregular_text: bool,
@@ -31,10 +32,10 @@ pub(super) struct Survey {
     scalars: usize,
 }
 
-impl Survey {
-    pub(super) fn of(bytes: &[u8]) -> Result<Self, SyntaxError> {
+impl<'a> Survey<'a> {
+    pub(super) fn of(bytes: &'a [u8]) -> Result<Self, SyntaxError> {
         let mut scanner = Scanner::new(bytes)?;
-        let mut survey = Self::default();
+        let mut survey = Self { text: scanner.text(), ..Self::default() };
         let mut names = Names::default();
         let mut just_opened = false;
         while let Some(token) = scanner.next_token()? {
@@ -72,9 +73,9 @@ impl Survey {
         self.deep || self.irregular_text || self.huge_number
     }
 
-    /// The surveyed bytes without white space.
-    pub(super) fn minify(&self, bytes: &[u8]) -> Result<String, SyntaxError> {
-        if self.spaced { minify(bytes) } else { Ok(String::from_utf8_lossy(bytes).into_owned()) }
+    /// The document without white space.
+    pub(super) fn minify(&self) -> Result<String, SyntaxError> {
+        if self.spaced { minify(self.text.as_bytes()) } else { Ok(self.text.to_owned()) }
     }
 }
 
@@ -234,10 +235,13 @@ impl Projector<'_> {
     fn children(&self, at: usize) -> Vec<usize> {
         let end = self.nodes[at].next - 1;
         let is_object = usize::from(self.nodes[at].token.kind == Kind::ObjectStart);
-        let first = Some(at + 1);
-        std::iter::successors(first, |child| Some(self.nodes[child + is_object].next))
-            .take_while(|child| *child < end)
-            .collect()
+        let mut children = Vec::new();
+        let mut child = at + 1;
+        while child < end {
+            children.push(child);
+            child = self.nodes[child + is_object].next;
+        }
+        children
     }
 
     /// The nodes of an object's names: of each name the last one, in document order.

@@ -52,7 +52,10 @@ fn found(rest: &[u8]) -> String {
         None => format!("the byte 0x{first:02x}"),
         Some('\u{feff}') => "a byte order mark".to_owned(),
         Some(control) if control.is_control() => format!("the control character U+{:04X}", control as u32),
-        Some('\\') => format!("`{}`", chunk.chars().take(2).collect::<String>().escape_debug()),
+        Some('\\') => {
+            let escape: String = chunk.chars().take(2).filter(|character| !character.is_control()).collect();
+            format!("`{escape}`")
+        }
         Some(other) => match word(rest) {
             "" => format!("`{other}`"),
             word => format!("`{word}`"),

@@ -120,6 +120,11 @@ impl<'a> Scanner<'a> {
         self.spaced
     }
 
+    /// The whole input.
+    pub fn text(&self) -> &'a str {
+        self.text
+    }
+
     pub fn raw(&self, token: Token) -> &'a str {
         &self.text[token.start..token.end]
     }

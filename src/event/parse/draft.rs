@@ -35,24 +35,25 @@ struct Given {
 }
 
 impl Draft {
-    pub(super) fn fault(&mut self, fault: Invalid) {
+    /// Makes the report only if there is room for it: looking for near names costs.
+    pub(super) fn fault(&mut self, fault: impl FnOnce() -> Invalid) {
         if self.faults.len() < FAULTS_MAX {
-            self.faults.push(fault);
+            self.faults.push(fault());
         }
     }
 
     /// Takes the value `raw` that the client gave for `field` under the name `key`.
     pub(super) fn set(&mut self, field: Field, key: &str, raw: &[u8]) {
         if let Some(before) = self.given.iter().find(|given| given.field == field) {
-            let fault = values::given_twice(field, &before.key, key);
-            return self.fault(fault);
+            let before = before.key.clone();
+            return self.fault(|| values::given_twice(field, &before, key));
         }
         let is_null = raw == b"null";
         self.given.push(Given { field, key: key.to_owned(), is_null });
         if field == Field::EventData {
             self.payload = Some(raw.to_vec());
         } else if !is_null && let Err(fault) = self.set_text(field, key, raw) {
-            self.fault(fault);
+            self.fault(|| fault);
         }
     }
 
@@ -77,7 +78,7 @@ impl Draft {
 
     pub(super) fn finish(mut self) -> Result<NewEvent, Vec<Invalid>> {
         let payload = self.payload.take().map(Payload::parse).transpose().unwrap_or_else(|fault| {
-            self.fault(fault);
+            self.fault(|| fault);
             None
         });
         self.require(Field::EventType, self.event_type.is_some());
@@ -105,7 +106,7 @@ impl Draft {
     fn require(&mut self, field: Field, is_valid: bool) {
         let faulty = self.given.iter().any(|given| given.field == field && !given.is_null);
         if !is_valid && !faulty {
-            self.fault(values::missing(field));
+            self.fault(|| values::missing(field));
         }
     }
 }
