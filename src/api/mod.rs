@@ -9,11 +9,13 @@ pub mod health;
 mod middleware;
 pub mod openapi;
 pub mod problem;
+mod query;
 mod recorded;
 mod root;
 mod route_table;
 pub mod schemas;
 pub mod serve;
+mod wire;
 
 use std::sync::Arc;
 
@@ -31,10 +33,11 @@ use self::{
     events::EventsApi,
     health::{HealthApi, Probe},
     middleware::{cors, drain, head, limits, observe, panics, problems, security_headers},
+    query::QueryApi,
     root::RootApi,
     route_table::RouteTable,
 };
-use crate::{ingest::Ingest, metrics::Metrics};
+use crate::{ingest::Ingest, metrics::Metrics, query::cursor::CursorKey};
 
 pub use self::middleware::limits::Limits;
 
@@ -45,6 +48,8 @@ pub const API_PREFIX: &str = "/api/v1";
 enum Tag {
     /// Putting events into the log.
     Recording,
+    /// Finding events again.
+    Reading,
     /// Whether the service lives and how it is doing.
     Operations,
 }
@@ -61,8 +66,8 @@ pub struct ApiState {
     pub ingest: Arc<Ingest>,
     /// As the reader.
     pub reads: PgPool,
-    /// Seals cursors.
-    pub cursor_key: [u8; 32],
+    /// Seals cursors; the same for all instances.
+    pub cursors: CursorKey,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -75,13 +80,14 @@ pub struct Settings {
 }
 
 /// Every operation there is. One line each here and in [`operations`] adds a resource.
-type Operations = (RootApi, EventsApi, BatchApi, HealthApi);
+type Operations = (RootApi, EventsApi, BatchApi, QueryApi, HealthApi);
 
 fn operations(state: &ApiState) -> Operations {
     (
         RootApi,
         EventsApi { ingest: Arc::clone(&state.ingest) },
         BatchApi { ingest: Arc::clone(&state.ingest), max_events: state.settings.batch_events },
+        QueryApi::new(state.reads.clone(), state.cursors.clone()),
         HealthApi::new(state.clone()),
     )
 }

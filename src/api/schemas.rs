@@ -68,6 +68,8 @@ written! {
     Event;
     /// A page of events.
     EventPage;
+    /// A search as JSON.
+    EventQuery;
     /// Any JSON value: the exact bytes of a payload.
     EventData;
 }

@@ -14,6 +14,7 @@ use crate::auth::{self, Auth};
 use crate::config::Config;
 use crate::ingest::{self, Ingest};
 use crate::metrics::Metrics;
+use crate::query::cursor::CursorKey;
 use crate::store::{Store, settings};
 use crate::{lifecycle, listen};
 
@@ -77,7 +78,7 @@ impl App {
             settings: Arc::new(api_settings(&self.config)),
             ingest: Arc::clone(&self.ingest),
             reads: store.query.clone(),
-            cursor_key: self.cursor_key,
+            cursors: CursorKey::new(self.cursor_key),
         };
         let grace = self.config.server.shutdown_grace;
         let announce = async move {

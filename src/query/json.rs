@@ -111,15 +111,17 @@ impl Reader {
     fn members<'a>(&mut self, raw: &'a str, at: &str) -> Vec<(String, &'a str)> {
         let members = json::members(raw.as_bytes());
         let members = self.note(members.map_err(|_| Complaint::new("expected a JSON object")), at);
-        let members = members.unwrap_or_default().into_iter();
-        let members: Vec<_> = members.map(|member| (member.key.into_owned(), &raw[member.value])).collect();
-        for (i, (name, _)) in members.iter().enumerate() {
-            if members[..i].iter().any(|(earlier, _)| earlier == name) {
+        let mut unique: Vec<(String, &str)> = Vec::new();
+        for member in members.unwrap_or_default() {
+            let name = member.key.into_owned();
+            if unique.iter().any(|(earlier, _)| *earlier == name) {
                 let complaint = Complaint::new(format!("`{name}` is given more than once"));
-                self.note::<()>(Err(complaint), &child(at, name));
+                self.note::<()>(Err(complaint), &child(at, &name));
+            } else {
+                unique.push((name, &raw[member.value]));
             }
         }
-        members
+        unique
     }
 
     fn note<T>(&mut self, outcome: Result<T, Complaint>, at: &str) -> Option<T> {

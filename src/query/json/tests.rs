@@ -79,7 +79,11 @@ fn faults_point_to_their_member() {
         r#"{"filter": {"field": "a", "op": "gte", "value": 1}}"#,
         "body /filter/op: unknown operator `gte` (this version knows eq and cidr)",
     );
-    check(r#"{"limit": 1, "limit": 2}"#, "body /limit: `limit` is given more than once\nbody /limit: `limit` is given more than once");
+    check(r#"{"limit": 1, "limit": 2}"#, "body /limit: `limit` is given more than once");
+    check(
+        r#"{"from": "2026-01-01T00:00:00Z", "start_time": "2026-01-01T00:00:00Z"}"#,
+        "body /start_time: `from` is given more than once",
+    );
     check(
         r#"{"filter": {"field": "a:b", "value": 1}}"#,
         "body /filter/field: at 1+1: unexpected ':' in a field name (the operator has a member of its own: \"op\")",

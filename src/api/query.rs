@@ -1,0 +1,215 @@
+//! Reading events: `GET /events`, `/events/query` in both spellings, `/events/{id}` and its payload.
+
+mod document;
+mod problems;
+mod url;
+
+use std::collections::HashMap;
+
+use http::{Method, StatusCode};
+use poem::endpoint::BoxEndpoint;
+use poem_openapi::param::{Header, Path};
+use poem_openapi::registry::{MetaApi, Registry};
+use poem_openapi::{ApiResponse, OpenApi};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use self::url::UrlSearch;
+use super::body::{JsonBytes, RawJson};
+use super::caller::{Caller, Reader};
+use super::problem::Problem;
+use super::schemas::{Event, EventData, EventPage, EventQuery};
+use super::wire;
+use crate::query::cursor::{CursorKey, Scope};
+use crate::query::{MAX_BODY_BYTES, Origin, Search, json};
+use crate::store::events::{self, Page};
+
+/// The operations under `/events` that read.
+pub struct QueryApi(Operations);
+
+impl QueryApi {
+    /// `pool` is that of the reader, whose sessions have a statement timeout.
+    pub fn new(pool: PgPool, cursors: CursorKey) -> Self {
+        Self(Operations { pool, cursors })
+    }
+}
+
+/// As derived for the operations, with the columns documented as parameters of their own.
+impl OpenApi for QueryApi {
+    fn meta() -> Vec<MetaApi> {
+        document::with_columns(Operations::meta())
+    }
+
+    fn register(registry: &mut Registry) {
+        Operations::register(registry);
+    }
+
+    fn add_routes(self, routes: &mut HashMap<String, HashMap<Method, BoxEndpoint<'static>>>) {
+        self.0.add_routes(routes);
+    }
+}
+
+struct Operations {
+    pool: PgPool,
+    cursors: CursorKey,
+}
+
+#[derive(ApiResponse)]
+enum PageAnswer {
+    /// A page of events.
+    #[oai(status = 200)]
+    Page(
+        JsonBytes<EventPage>,
+        /// The next page as `<URL>; rel="next"`; absent at the end.
+        #[oai(header = "Link")]
+        Option<String>,
+    ),
+}
+
+#[derive(ApiResponse)]
+enum PayloadAnswer {
+    /// The bytes that were recorded.
+    #[oai(status = 200)]
+    Payload(
+        JsonBytes<EventData>,
+        /// Names these bytes; they never change.
+        #[oai(header = "ETag")]
+        String,
+    ),
+    /// The client has them already.
+    #[oai(status = 304)]
+    NotModified,
+}
+
+/// A page before it is written: what to show and how to go on.
+struct Found {
+    page: Page,
+    complete: bool,
+    next_cursor: Option<String>,
+}
+
+#[OpenApi(tag = "super::Tag::Reading")]
+impl Operations {
+    /// List or search events
+    ///
+    /// Newest first. Every parameter that is not reserved is a condition, and all must hold: a column by
+    /// its name or alias, anything else a path into `event_data`. The same as `GET /events/query`.
+    #[oai(path = "/events", method = "get", operation_id = "list_events")]
+    async fn list(
+        &self,
+        caller: Caller<Reader>,
+        /// Conditions on `event_data`, such as `account_id=1346` or `address.city=Paris`.
+        #[oai(name = "conditions", style = "form")]
+        search: UrlSearch,
+    ) -> Result<PageAnswer, Problem> {
+        self.by_url(&caller, &search).await
+    }
+
+    /// Search events by URL
+    ///
+    /// `?user_identity=Asad_Zaman&account_id=1346` finds the events in which both hold. Untyped values
+    /// match numbers and strings; a value in double quotes is a string. `next` is the next page, ready.
+    #[oai(path = "/events/query", method = "get", operation_id = "query_events")]
+    async fn query(
+        &self,
+        caller: Caller<Reader>,
+        /// Conditions on `event_data`, such as `account_id=1346` or `address.city=Paris`.
+        #[oai(name = "conditions", style = "form")]
+        search: UrlSearch,
+    ) -> Result<PageAnswer, Problem> {
+        self.by_url(&caller, &search).await
+    }
+
+    /// Search events by a JSON filter
+    ///
+    /// Value types are exact: 100 is not "100". For the next page send the same body with `cursor` set
+    /// to the answer's `next_cursor`.
+    #[oai(path = "/events/query", method = "post", operation_id = "search_events")]
+    async fn search(
+        &self,
+        caller: Caller<Reader>,
+        body: RawJson<EventQuery>,
+    ) -> Result<PageAnswer, Problem> {
+        if body.bytes.len() > MAX_BODY_BYTES {
+            return Err(problems::body_too_large());
+        }
+        let search = json::parse(&body.bytes).map_err(|faults| problems::invalid_query(&faults))?;
+        let cursor = Origin::Pointer("/cursor".to_owned());
+        let found = self.find(caller.tenant.id, &search, cursor).await?;
+        Ok(answer(&found, None))
+    }
+
+    /// Read one event
+    #[oai(path = "/events/:id", method = "get", operation_id = "get_event")]
+    async fn event(
+        &self,
+        caller: Caller<Reader>,
+        /// The event's id.
+        id: Path<String>,
+    ) -> Result<JsonBytes<Event>, Problem> {
+        let id = parse_id(&id)?;
+        let event = events::by_id(&self.pool, caller.tenant.id, id).await.map_err(problems::read)?;
+        let mut json = String::new();
+        wire::write_event(&mut json, &event.ok_or_else(problems::no_event)?);
+        Ok(JsonBytes::new(json))
+    }
+
+    /// Read the exact payload of one event
+    ///
+    /// The bytes of `event_data` as they were sent, and as the log commits to them.
+    #[oai(path = "/events/:id/payload", method = "get", operation_id = "get_event_payload")]
+    async fn payload(
+        &self,
+        caller: Caller<Reader>,
+        /// The event's id.
+        id: Path<String>,
+        /// An `ETag` that this answered with before.
+        #[oai(name = "If-None-Match")]
+        if_none_match: Header<Option<String>>,
+    ) -> Result<PayloadAnswer, Problem> {
+        let id = parse_id(&id)?;
+        let payload = events::payload(&self.pool, caller.tenant.id, id).await.map_err(problems::read)?;
+        let payload = payload.ok_or_else(problems::no_payload)?;
+        let etag = format!("\"{id}\"");
+        if if_none_match.0.is_some_and(|known| known.contains(&etag)) {
+            return Ok(PayloadAnswer::NotModified);
+        }
+        Ok(PayloadAnswer::Payload(JsonBytes::new(payload), etag))
+    }
+}
+
+impl Operations {
+    async fn by_url(&self, caller: &Caller<Reader>, url: &UrlSearch) -> Result<PageAnswer, Problem> {
+        let cursor = Origin::Parameter("cursor".to_owned());
+        let found = self.find(caller.tenant.id, &url.search, cursor).await?;
+        let next = found.next_cursor.as_deref().map(|cursor| url.with_cursor(cursor));
+        Ok(answer(&found, next.as_deref()))
+    }
+
+    /// `origin` is where the search had its cursor from.
+    async fn find(&self, tenant_id: i32, search: &Search, origin: Origin) -> Result<Found, Problem> {
+        let epoch = events::epoch(&self.pool, tenant_id).await.map_err(problems::read)?;
+        let scope = Scope { tenant_id, epoch };
+        let opened = search.cursor.as_deref().map(|cursor| self.cursors.open(scope, search, cursor));
+        let after = opened.transpose().map_err(|error| problems::bad_cursor(error, origin))?;
+        let page = events::page(&self.pool, tenant_id, search, after).await.map_err(problems::read)?;
+        let last = page.events.last().filter(|_| page.more);
+        let next = last.and_then(|event| search.sort.position(event));
+        Ok(Found {
+            complete: !page.more || page.events.len() == usize::from(search.limit),
+            next_cursor: next.map(|position| self.cursors.seal(scope, search, position)),
+            page,
+        })
+    }
+}
+
+fn answer(found: &Found, next: Option<&str>) -> PageAnswer {
+    let page = wire::write_page(&found.page.events, found.complete, next, found.next_cursor.as_deref());
+    PageAnswer::Page(JsonBytes::new(page), next.map(|url| format!("<{url}>; rel=\"next\"")))
+}
+
+fn parse_id(text: &str) -> Result<Uuid, Problem> {
+    Uuid::parse_str(text).map_err(|_| {
+        Problem::new(StatusCode::BAD_REQUEST, "bad_id", "The id of an event is a UUID, such as those that lists show.")
+    })
+}

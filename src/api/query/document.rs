@@ -1,0 +1,92 @@
+//! Searches in the OpenAPI document: poem-openapi sees one free-form parameter, readers of the document
+//! see the columns and settings by name as well.
+
+use poem_openapi::registry::{MetaApi, MetaOperation, MetaOperationParam, MetaParamIn, MetaSchema, MetaSchemaRef};
+use poem_openapi::types::Type as _;
+use serde_json::Value;
+
+use crate::event::{Field, Level, Outcome};
+use crate::query::Sort;
+use crate::query::search::{DEFAULT_LIMIT, MAX_LIMIT};
+
+/// Puts the named parameters before the free-form one of each operation that has it.
+pub(super) fn with_columns(mut apis: Vec<MetaApi>) -> Vec<MetaApi> {
+    for operation in apis.iter_mut().flat_map(|api| &mut api.paths).flat_map(|path| &mut path.operations) {
+        describe(operation);
+    }
+    apis
+}
+
+fn describe(operation: &mut MetaOperation) {
+    if operation.params.iter().any(|param| param.name == "conditions") {
+        let columns = Field::all().filter(|field| *field != Field::EventData).map(column);
+        operation.params.splice(0..0, columns.chain(settings()));
+    }
+    for param in operation.params.iter_mut().filter(|param| param.name == "id" && param.required) {
+        param.schema = uuid::Uuid::schema_ref();
+    }
+}
+
+fn column(field: Field) -> MetaOperationParam {
+    let schema = match field {
+        Field::Level => names(Level::ALL.map(Level::name)),
+        Field::Outcome => names(Outcome::ALL.map(Outcome::name)),
+        Field::Timestamp | Field::ReceivedAt => time(),
+        Field::Id => uuid::Uuid::schema_ref(),
+        Field::Seq => u64::schema_ref(),
+        _ => String::schema_ref(),
+    };
+    let meaning = match field {
+        Field::Ip => "Equals this address, or lies in this network (`10.0.0.0/8`).",
+        _ => "Equals this.",
+    };
+    match field.aliases() {
+        [] => param(field.name(), schema, meaning.to_owned()),
+        aliases => param(field.name(), schema, format!("{meaning} Aliases: `{}`.", aliases.join("`, `"))),
+    }
+}
+
+fn settings() -> impl Iterator<Item = MetaOperationParam> {
+    let limit = MetaSchema {
+        minimum: Some(1.0),
+        maximum: Some(MAX_LIMIT.into()),
+        default: Some(Value::from(DEFAULT_LIMIT)),
+        ..MetaSchema::new("integer")
+    };
+    [
+        ("from", time(), "`timestamp` at or after this. Alias: `start_time`."),
+        ("to", time(), "`timestamp` before this. Alias: `end_time`."),
+        ("received_from", time(), "`received_at` at or after this."),
+        ("received_to", time(), "`received_at` before this."),
+        ("sort", names(Sort::NAMES), "The time that orders the answer, newest first."),
+        ("limit", inline(limit), "Events per page."),
+        ("cursor", String::schema_ref(), "Where the page starts: from `next` of the page before."),
+    ]
+    .into_iter()
+    .map(|(name, schema, description)| param(name, schema, description.to_owned()))
+}
+
+fn param(name: &str, schema: MetaSchemaRef, description: String) -> MetaOperationParam {
+    MetaOperationParam {
+        name: name.to_owned(),
+        schema,
+        in_type: MetaParamIn::Query,
+        description: Some(description),
+        required: false,
+        deprecated: false,
+        explode: true,
+        style: None,
+    }
+}
+
+fn names<const N: usize>(names: [&'static str; N]) -> MetaSchemaRef {
+    inline(MetaSchema { enum_items: names.map(Value::from).to_vec(), ..MetaSchema::new("string") })
+}
+
+fn time() -> MetaSchemaRef {
+    inline(MetaSchema::new_with_format("string", "date-time"))
+}
+
+fn inline(schema: MetaSchema) -> MetaSchemaRef {
+    MetaSchemaRef::Inline(Box::new(schema))
+}

@@ -1,0 +1,192 @@
+//! How a recorded event is written as JSON: in pages, alone, and wherever else one is shown.
+//!
+//! By hand over bytes: a payload that went through `serde_json::Value` would lose digits and duplicate keys.
+
+use crate::event::{Envelope, Event, Level, Outcome, Payload};
+use crate::json::quote_into;
+
+/// Optional members are absent rather than null.
+pub fn write_event(out: &mut String, event: &Event) {
+    let mut object = Object::open(out);
+    object.text("id", &event.id.to_string());
+    object.raw("seq", &event.seq.to_string());
+    object.text("received_at", &event.received_at.to_string());
+    if let Some(envelope) = &event.envelope {
+        write_envelope(&mut object, envelope);
+    }
+    if let Some(payload) = &event.payload {
+        object.raw("event_data", &Payload::shown(payload));
+    }
+    if event.lossy {
+        object.text("projection", "lossy");
+    }
+    object.close();
+}
+
+fn write_envelope(object: &mut Object<'_>, envelope: &Envelope) {
+    object.text("event_type", &envelope.event_type);
+    object.text("user_identity", &envelope.user_identity);
+    object.text("timestamp", &envelope.timestamp.to_string());
+    object.optional("source", envelope.source.as_deref());
+    object.text("level", Level::name(envelope.level));
+    object.optional("outcome", envelope.outcome.map(Outcome::name));
+    object.optional("target", envelope.target.as_deref());
+    object.optional("message", envelope.message.as_deref());
+    object.optional("ip", envelope.ip.map(|ip| ip.to_string()).as_deref());
+    object.optional("correlation_id", envelope.correlation_id.as_deref());
+    object.text("recorded_by", &envelope.recorded_by);
+    object.optional("idempotency_key", envelope.idempotency_key.as_deref());
+}
+
+/// Writes one page. `next` is the URL of the next page, if there is one that a URL can name.
+pub fn write_page(events: &[Event], complete: bool, next: Option<&str>, next_cursor: Option<&str>) -> String {
+    let payloads: usize = events.iter().filter_map(|event| event.payload.as_ref()).map(Vec::len).sum();
+    let mut out = String::with_capacity(payloads + 512 * events.len() + 512);
+    out.push_str("{\"events\":[");
+    for (i, event) in events.iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        write_event(&mut out, event);
+    }
+    out.push_str("],\"complete\":");
+    out.push_str(if complete { "true" } else { "false" });
+    let mut object = Object { out: &mut out, empty: false };
+    object.optional("next", next);
+    object.optional("next_cursor", next_cursor);
+    object.close();
+    out
+}
+
+/// An object in the making.
+struct Object<'a> {
+    out: &'a mut String,
+    empty: bool,
+}
+
+impl<'a> Object<'a> {
+    fn open(out: &'a mut String) -> Self {
+        out.push('{');
+        Self { out, empty: true }
+    }
+
+    /// `json` is a value already.
+    fn raw(&mut self, name: &'static str, json: &str) {
+        self.name(name);
+        self.out.push_str(json);
+    }
+
+    fn text(&mut self, name: &'static str, text: &str) {
+        self.name(name);
+        quote_into(self.out, text);
+    }
+
+    fn optional(&mut self, name: &'static str, text: Option<&str>) {
+        if let Some(text) = text {
+            self.text(name, text);
+        }
+    }
+
+    fn name(&mut self, name: &'static str) {
+        if !std::mem::take(&mut self.empty) {
+            self.out.push(',');
+        }
+        quote_into(self.out, name);
+        self.out.push(':');
+    }
+
+    fn close(self) {
+        self.out.push('}');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::event::{EntryKind, Timestamp};
+
+    fn event() -> Event {
+        let at = Timestamp::parse("2026-11-21T08:30:00.5Z").unwrap();
+        Event {
+            seq: 7,
+            id: Uuid::from_u128(0x0193_4e5a_7b10_7abc_8def_0123_4567_89ab),
+            received_at: at,
+            kind: EntryKind::Event,
+            envelope: Some(Envelope {
+                event_type: "login".to_owned(),
+                user_identity: "Zoë \"Z\"\u{1}".to_owned(),
+                timestamp: at,
+                source: None,
+                level: Level::Warn,
+                outcome: Some(Outcome::Denied),
+                target: None,
+                message: None,
+                ip: Some("2001:db8:0:0::1".parse().unwrap()),
+                correlation_id: None,
+                recorded_by: "user:admin".to_owned(),
+                idempotency_key: None,
+            }),
+            payload: Some(br#"{ "n": 9007199254740993, "n": 1.000000000000000005 }"#.to_vec()),
+            lossy: true,
+        }
+    }
+
+    fn written(event: &Event) -> String {
+        let mut out = String::new();
+        write_event(&mut out, event);
+        out
+    }
+
+    #[test]
+    fn an_event_keeps_digits_and_duplicate_keys_and_leaves_out_what_it_has_not() {
+        assert_eq!(
+            written(&event()),
+            concat!(
+                r#"{"id":"01934e5a-7b10-7abc-8def-0123456789ab","seq":7,"#,
+                r#""received_at":"2026-11-21T08:30:00.500000Z","event_type":"login","#,
+                r#""user_identity":"Zoë \"Z\"\u0001","timestamp":"2026-11-21T08:30:00.500000Z","#,
+                r#""level":"WARN","outcome":"denied","ip":"2001:db8::1","recorded_by":"user:admin","#,
+                r#""event_data":{"n":9007199254740993,"n":1.000000000000000005},"projection":"lossy"}"#,
+            )
+        );
+    }
+
+    #[test]
+    fn an_event_without_its_typed_fields_is_still_written() {
+        let bare = Event { envelope: None, payload: None, lossy: false, ..event() };
+        assert_eq!(
+            written(&bare),
+            r#"{"id":"01934e5a-7b10-7abc-8def-0123456789ab","seq":7,"received_at":"2026-11-21T08:30:00.500000Z"}"#
+        );
+    }
+
+    #[test]
+    fn a_page_is_an_object_that_stock_parsers_read_whatever_its_payloads() {
+        let odd: [&[u8]; 4] = [b"1e131071", br#""\ud800\u0000""#, b"not json \xff", b"[[[[]]]]"];
+        let events: Vec<Event> = odd.map(|bytes| Event { payload: Some(bytes.to_vec()), ..event() }).to_vec();
+        let page = write_page(&events, false, Some("/events?a=%22"), Some("c"));
+        let page: serde_json::Value = serde_json::from_str(&page).unwrap();
+        assert_eq!(page["events"].as_array().unwrap().len(), 4);
+        assert_eq!((&page["complete"], &page["next"]), (&false.into(), &"/events?a=%22".into()));
+        assert_eq!(write_page(&[], true, None, None), r#"{"events":[],"complete":true}"#);
+    }
+
+    #[test]
+    fn the_document_names_every_member_that_is_written() {
+        let mut full = event();
+        if let Some(envelope) = &mut full.envelope {
+            let text = || Some("x".to_owned());
+            (envelope.source, envelope.target, envelope.message) = (text(), text(), text());
+            (envelope.correlation_id, envelope.idempotency_key) = (text(), text());
+        }
+        let event: serde_json::Value = serde_json::from_str(&written(&full)).unwrap();
+        let mut written: Vec<_> = event.as_object().unwrap().keys().collect();
+        let schemas: serde_json::Value = serde_json::from_str(include_str!("schemas.json")).unwrap();
+        let mut documented: Vec<_> = schemas["Event"]["properties"].as_object().unwrap().keys().collect();
+        written.sort();
+        documented.sort();
+        assert_eq!(written, documented);
+    }
+}
