@@ -43,7 +43,7 @@ pub enum Command {
     Revoke {
         /// The eight characters that `token list` shows, never the token itself
         prefix: String,
-        /// The tenant that the token belongs to
+        /// The tenant it belongs to
         #[arg(long, default_value = DEFAULT_TENANT, value_parser = tenant_name)]
         tenant: String,
     },
@@ -54,7 +54,7 @@ pub struct Create {
     /// The user that the token acts for
     #[arg(long, value_parser = user_name)]
     owner: String,
-    /// The tenant that the owner belongs to
+    /// The tenant it belongs to
     #[arg(long, default_value = DEFAULT_TENANT, value_parser = tenant_name)]
     tenant: String,
     /// Roles of the token, out of those of its owner; may be given several times

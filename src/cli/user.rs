@@ -77,7 +77,7 @@ pub struct User {
     /// The name of the user
     #[arg(value_parser = user_name)]
     name: String,
-    /// The tenant that the user belongs to
+    /// The tenant it belongs to
     #[arg(long, default_value = DEFAULT_TENANT, value_parser = tenant_name)]
     tenant: String,
 }
