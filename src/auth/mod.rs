@@ -21,7 +21,7 @@ mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use sqlx::PgPool;
@@ -47,12 +47,20 @@ pub struct Settings {
     pub queue: usize,
     /// How many credentials are remembered.
     pub cache_entries: u64,
+    /// How long a credential that was right is not checked again; at most a minute.
+    pub admitted_for: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Settings { cost: Cost::default(), slots: (cores / 2).max(1), queue: 64, cache_entries: 10_000 }
+        Settings {
+            cost: Cost::default(),
+            slots: (cores / 2).max(1),
+            queue: 64,
+            cache_entries: 10_000,
+            admitted_for: Duration::from_secs(60),
+        }
     }
 }
 
@@ -100,7 +108,8 @@ impl Auth {
             cost: settings.cost,
             dummy_hash: password::dummy(settings.cost)?,
             slots: Slots::new(settings.slots, settings.queue),
-            cache: Cache::new(settings.cache_entries).map_err(password::PasswordError::Random)?,
+            cache: Cache::new(settings.cache_entries, settings.admitted_for)
+                .map_err(password::PasswordError::Random)?,
             generation: AtomicU64::new(0),
             uses: TokenUses::default(),
             counters: Counters::default(),
