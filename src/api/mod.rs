@@ -2,5 +2,106 @@
 
 pub mod body;
 pub mod caller;
+mod docs;
+pub mod health;
+mod middleware;
+pub mod openapi;
 pub mod problem;
+mod root;
+mod route_table;
 pub mod schemas;
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use poem::{Endpoint, EndpointExt, Response, Route, endpoint::BoxEndpoint};
+use poem_openapi::{OpenApi, OpenApiService, Tags};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use self::{
+    caller::Authenticator,
+    health::{HealthApi, Probe},
+    middleware::{cors, drain, head, limits, observe, panics, problems, security_headers},
+    root::RootApi,
+    route_table::RouteTable,
+};
+use crate::metrics::Metrics;
+
+pub use self::middleware::limits::Limits;
+
+/// Every path is also served under this prefix, which a later, incompatible API would not share.
+pub const API_PREFIX: &str = "/api/v1";
+
+#[derive(Tags)]
+enum Tag {
+    /// Whether the service lives and how it is doing.
+    Operations,
+}
+
+/// What handlers and the front door share. Cloning is cheap.
+#[derive(Clone)]
+pub struct ApiState {
+    pub authenticator: Authenticator,
+    pub probe: Arc<dyn Probe>,
+    pub metrics: Arc<Metrics>,
+    /// True once the service shuts down.
+    pub draining: watch::Receiver<bool>,
+    pub settings: Arc<Settings>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    pub limits: Limits,
+    /// Origins whose pages may call, as `scheme://host[:port]`.
+    pub cors_origins: Vec<HeaderValue>,
+}
+
+/// Every operation there is. One line each here and in [`operations`] adds a resource.
+type Operations = (RootApi, HealthApi);
+
+fn operations(state: &ApiState) -> Operations {
+    (RootApi, HealthApi::new(state.clone()))
+}
+
+/// The API document. Needs nothing that runs.
+pub fn document() -> Value {
+    openapi::document::<Operations>()
+}
+
+/// The whole service as one endpoint.
+pub fn routes(state: &ApiState) -> BoxEndpoint<'static, Response> {
+    front(operations(state), state)
+}
+
+/// Routing, and around it what every request passes; the last layer here is the first to see a request.
+fn front<A: OpenApi + 'static>(operations: A, state: &ApiState) -> BoxEndpoint<'static, Response> {
+    let document = openapi::document::<A>();
+    let routes = Arc::new(RouteTable::of(&document));
+    let limits = Arc::new(state.settings.limits);
+    let origins: Arc<[HeaderValue]> = state.settings.cors_origins.clone().into();
+    let draining = state.draining.clone();
+    let metrics = Arc::clone(&state.metrics);
+
+    paths(operations, &document)
+        .data(Arc::clone(&state.authenticator))
+        .around(move |next, request| limits::enforce(next, request, Arc::clone(&limits)))
+        .around(move |next, request| drain::refuse(next, request, draining.clone()))
+        .around(move |next, request| problems::convert(next, request, Arc::clone(&routes)))
+        .around(panics::catch)
+        .around(move |next, request| cors::guard(next, request, Arc::clone(&origins)))
+        .around(security_headers::set)
+        .around(head::answer)
+        .around(move |next, request| observe::observe(next, request, Arc::clone(&metrics)))
+        .boxed()
+}
+
+/// The same paths under `/` and under the prefix.
+fn paths<A: OpenApi + 'static>(operations: A, document: &Value) -> impl Endpoint<Output = Response> + use<A> {
+    let service = OpenApiService::new(operations, openapi::TITLE, env!("CARGO_PKG_VERSION"));
+    let root = Arc::new(docs::add(Route::new(), document).nest("/", service));
+    Route::new().nest(API_PREFIX, Arc::clone(&root)).nest("/", root)
+}
+
+#[cfg(test)]
+mod tests;
