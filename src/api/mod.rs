@@ -4,6 +4,7 @@ pub mod body;
 pub mod caller;
 mod docs;
 pub mod health;
+mod invalid;
 mod middleware;
 pub mod openapi;
 pub mod problem;

@@ -199,3 +199,111 @@ fn whole(number: &mut Value) {
         *number = Value::from(float as i64);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A document with one operation, `POST /things`.
+    fn finished(operation: Value, schemas: Value) -> Value {
+        let derived = json!({"paths": {"/things": {"post": operation}}, "components": {"schemas": schemas}});
+        finish_spec(&derived.to_string())
+    }
+
+    fn post(document: &Value) -> &Value {
+        &document["paths"]["/things"]["post"]
+    }
+
+    #[test]
+    fn the_role_moves_from_security_into_words() {
+        let security = json!([{"basic": []}, {"bearer": []}, {"role:admin": []}]);
+        let document = finished(json!({"security": security, "description": "Makes one."}), json!({}));
+        assert_eq!(post(&document)["security"], json!([{"basic": []}, {"bearer": []}]));
+        assert_eq!(post(&document)["x-role"], "admin");
+        assert_eq!(post(&document)["description"], "Makes one.\n\nNeeds the role `admin`.");
+    }
+
+    #[test]
+    fn an_operation_without_caller_says_that_it_needs_no_login() {
+        let document = finished(json!({}), json!({}));
+        assert_eq!(post(&document)["security"], json!([]));
+        assert_eq!(post(&document)["responses"].get("401"), None);
+    }
+
+    #[test]
+    fn media_types_lose_their_charset() {
+        let responses =
+            json!({"200": {"description": "", "content": {"application/json; charset=utf-8": {}}}});
+        let document = finished(json!({"responses": responses}), json!({}));
+        assert_eq!(
+            post(&document)["responses"]["200"],
+            json!({"description": "OK", "content": {"application/json": {}}})
+        );
+    }
+
+    #[test]
+    fn headers_get_their_usual_names() {
+        let operation = json!({
+            "parameters": [{"in": "header", "name": "IDEMPOTENCY-KEY"}, {"in": "query", "name": "LIMIT"}],
+            "responses": {"201": {"headers": {"ETAG": {}, "LOCATION": {}}}},
+        });
+        let document = finished(operation, json!({}));
+        assert_eq!(post(&document)["parameters"][0]["name"], "Idempotency-Key");
+        assert_eq!(post(&document)["parameters"][1]["name"], "LIMIT");
+        let headers = post(&document)["responses"]["201"]["headers"].as_object().unwrap();
+        assert_eq!(headers.keys().collect::<Vec<_>>(), ["ETag", "Location"]);
+    }
+
+    #[test]
+    fn a_body_refuses_what_it_does_not_know_and_takes_null_for_absent() {
+        let body =
+            json!({"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Thing"}}}});
+        let thing = json!({
+            "type": "object",
+            "required": ["name"],
+            "properties": {
+                "name": {"type": "string"},
+                "size": {"type": "integer", "minimum": 1.0, "maximum": 2.5},
+                "part": {"$ref": "#/components/schemas/Part"},
+            },
+        });
+        let part = json!({"type": "object", "properties": {}});
+        let answer = json!({"type": "object", "properties": {"size": {"type": "integer"}}});
+        let schemas = json!({"Thing": thing, "Part": part, "Answer": answer});
+        let document = finished(json!({"requestBody": body}), schemas);
+
+        let schemas = &document["components"]["schemas"];
+        assert_eq!(schemas["Thing"]["additionalProperties"], false);
+        assert_eq!(schemas["Part"]["additionalProperties"], false);
+        assert_eq!(schemas["Answer"].get("additionalProperties"), None);
+        let properties = &schemas["Thing"]["properties"];
+        assert_eq!(properties["name"], json!({"type": "string"}));
+        assert_eq!(
+            properties["size"],
+            json!({"type": "integer", "minimum": 1, "maximum": 2.5, "nullable": true})
+        );
+        assert_eq!(
+            properties["part"],
+            json!({"allOf": [{"$ref": "#/components/schemas/Part"}], "nullable": true})
+        );
+    }
+
+    #[test]
+    fn every_reference_of_the_document_leads_somewhere() {
+        let document = crate::api::document();
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        for name in references(&document) {
+            assert!(schemas.contains_key(&name), "{name} is missing");
+        }
+    }
+
+    #[test]
+    fn every_operation_has_an_id_a_summary_and_a_success() {
+        for (path, operation) in operations(&mut crate::api::document()) {
+            assert!(operation["operationId"].is_string(), "{path}");
+            assert!(operation["summary"].is_string(), "{path}");
+            let responses = operation["responses"].as_object().unwrap();
+            assert!(responses.keys().any(|status| status.starts_with('2')), "{path}");
+        }
+    }
+}
