@@ -5,6 +5,7 @@ pub mod caller;
 mod docs;
 pub mod health;
 mod invalid;
+mod metrics;
 mod middleware;
 pub mod openapi;
 pub mod problem;
@@ -23,7 +24,8 @@ use tokio::sync::watch;
 use self::{
     caller::Authenticator,
     health::{HealthApi, Probe},
-    middleware::{cors, drain, head, limits, observe, panics, problems, security_headers},
+    metrics::MetricsApi,
+    middleware::{cors, drain, head, limits, observe, panics, parameters, problems, security_headers},
     root::RootApi,
     route_table::RouteTable,
 };
@@ -59,10 +61,10 @@ pub struct Settings {
 }
 
 /// Every operation there is. One line each here and in [`operations`] adds a resource.
-type Operations = (RootApi, HealthApi);
+type Operations = (RootApi, HealthApi, MetricsApi);
 
 fn operations(state: &ApiState) -> Operations {
-    (RootApi, HealthApi::new(state.clone()))
+    (RootApi, HealthApi::new(state.clone()), MetricsApi { state: state.clone() })
 }
 
 /// The API document. Needs nothing that runs.
@@ -79,6 +81,7 @@ pub fn routes(state: &ApiState) -> BoxEndpoint<'static, Response> {
 fn front<A: OpenApi + 'static>(operations: A, state: &ApiState) -> BoxEndpoint<'static, Response> {
     let document = openapi::document::<A>();
     let routes = Arc::new(RouteTable::of(&document));
+    let known = Arc::clone(&routes);
     let limits = Arc::new(state.settings.limits);
     let origins: Arc<[HeaderValue]> = state.settings.cors_origins.clone().into();
     let draining = state.draining.clone();
@@ -86,6 +89,7 @@ fn front<A: OpenApi + 'static>(operations: A, state: &ApiState) -> BoxEndpoint<'
 
     paths(operations, &document)
         .data(Arc::clone(&state.authenticator))
+        .around(move |next, request| parameters::check(next, request, Arc::clone(&known)))
         .around(move |next, request| limits::enforce(next, request, Arc::clone(&limits)))
         .around(move |next, request| drain::refuse(next, request, draining.clone()))
         .around(move |next, request| problems::convert(next, request, Arc::clone(&routes)))

@@ -30,6 +30,7 @@ use super::{
         Condition, DatabaseHost, DatabaseStatus, HealthApi, LogStatus, Obstacle, Privileges, Probe,
         QueueStatus,
     },
+    metrics::MetricsApi,
     problem::Problem,
     root::RootApi,
     schemas::NewEvent,
@@ -164,7 +165,8 @@ impl Door {
             draining,
             settings: Arc::new(Settings::default()),
         };
-        let operations = (RootApi, HealthApi::new(state.clone()), Shapes);
+        let operations =
+            (RootApi, HealthApi::new(state.clone()), MetricsApi { state: state.clone() }, Shapes);
         Self { endpoint: front(operations, &state), probe, metrics, drain }
     }
 
@@ -293,6 +295,13 @@ async fn a_bad_parameter_is_named_as_in_the_document() {
     let path = format!("/events/{}?limit=many", Uuid::nil());
     let (status, problem) = door.ask(good(Method::GET, &path).finish()).await;
     assert_eq!((status, &problem["errors"][0]["parameter"]), (400, &Value::from("limit")));
+}
+
+#[tokio::test]
+async fn an_unknown_parameter_is_refused_with_the_nearest_name() {
+    let path = format!("/api/v1/events/{}?limt=5", Uuid::nil());
+    let (status, problem) = Door::new().ask(good(Method::GET, &path).finish()).await;
+    assert_eq!((status, &problem["errors"][0]["hint"]), (400, &Value::from("limit")));
 }
 
 #[tokio::test]
