@@ -13,7 +13,7 @@ use super::body::{BatchFormat, JsonBytes, RawBatch};
 use super::caller::{Caller, Writer};
 use super::events::ReceiptDetail;
 use super::problem::{Fault, Problem};
-use super::recorded::{RecordedOut, problem_of, problem_of_invalid};
+use super::recorded::{RecordedOut, problem_of};
 use super::schemas;
 use crate::event::{Invalid, NewEvent, parse_event};
 use crate::ingest::{Ingest, IngestError, Mode, Recorded};
@@ -159,7 +159,7 @@ fn split(body: &[u8], format: BatchFormat) -> Result<Vec<&[u8]>, Problem> {
     match format {
         BatchFormat::Array => {
             let elements = json::elements(body).map_err(|error| {
-                let mut problem = problem_of_invalid(vec![error.into()], "");
+                let mut problem = Problem::from(vec![Invalid::from(error)]);
                 if body.trim_ascii_start().starts_with(b"{") {
                     problem = problem.with_fault(
                         Fault::at("", "expected an array of events")
@@ -177,16 +177,21 @@ fn split(body: &[u8], format: BatchFormat) -> Result<Vec<&[u8]>, Problem> {
 }
 
 fn parse_item(index: usize, item: &[u8], key: Option<&str>) -> Item<NewEvent> {
-    let prefix = format!("/{index}");
-    let mut event = parse_event(item).map_err(|faults| problem_of_invalid(faults, &prefix))?;
-    if let Some(key) = key
-        && event.idempotency_key.is_none()
-    {
-        event
-            .set_idempotency_key(&format!("{key}/{index}"))
-            .map_err(|invalid: Invalid| problem_of_invalid(vec![invalid], &prefix))?;
+    let keyed = |mut event: NewEvent| match key {
+        Some(key) if event.idempotency_key.is_none() => {
+            event.set_idempotency_key(&format!("{key}/{index}")).map(|()| event).map_err(|invalid| vec![invalid])
+        }
+        _ => Ok(event),
+    };
+    parse_event(item).and_then(keyed).map_err(|faults| within_batch(Problem::from(faults), index))
+}
+
+/// Pointers of an item's faults start at the item.
+fn within_batch(mut problem: Problem, index: usize) -> Problem {
+    for pointer in problem.errors.iter_mut().filter_map(|fault| fault.pointer.as_mut()) {
+        pointer.insert_str(0, &format!("/{index}"));
     }
-    Ok(event)
+    problem
 }
 
 /// The answer as a whole. When nothing is recorded and that is not the items' fault, it is a problem.

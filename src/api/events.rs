@@ -8,7 +8,7 @@ use poem_openapi::{ApiResponse, Enum, OpenApi};
 use super::body::{JsonBytes, RawJson};
 use super::caller::{Caller, Writer};
 use super::problem::Problem;
-use super::recorded::{problem_of, problem_of_invalid, to_json};
+use super::recorded::{problem_of, to_json};
 use super::schemas;
 use crate::event::{Invalid, NewEvent, parse_event, parse_flat};
 use crate::ingest::{Ingest, Mode};
@@ -113,5 +113,5 @@ fn keyed(parsed: Result<NewEvent, Vec<Invalid>>, key: Option<&str>) -> Result<Ne
             Some(key) => event.set_idempotency_key(key).map(|()| event).map_err(|invalid| vec![invalid]),
             None => Ok(event),
         })
-        .map_err(|faults| problem_of_invalid(faults, ""))
+        .map_err(Problem::from)
 }

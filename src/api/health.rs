@@ -1,13 +1,10 @@
 //! Whether the service lives, is ready and how it is doing.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use http::StatusCode;
-use poem_openapi::{
-    Enum, Object, OpenApi,
-    payload::{Json, PlainText},
-};
+use poem_openapi::{Enum, Object, OpenApi, payload::Json};
 
 use super::{
     ApiState, Tag,
@@ -165,14 +162,6 @@ impl HealthApi {
             draining: *self.state.draining.borrow(),
             condition,
         }))
-    }
-
-    /// The service's figures for Prometheus
-    #[oai(path = "/metrics", method = "get", operation_id = "get_metrics")]
-    async fn metrics(&self, _caller: Caller<AnyRole>) -> PlainText<String> {
-        let metrics: &Arc<Metrics> = &self.state.metrics;
-        self.state.probe.measure(metrics);
-        PlainText(metrics.encode())
     }
 }
 

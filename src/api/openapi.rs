@@ -3,6 +3,7 @@
 
 mod errors;
 mod finish;
+mod schemas;
 
 use std::{collections::HashMap, marker::PhantomData};
 

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::api::problem::Problem;
 
-pub async fn refuse<E: Endpoint<Output = Response>>(
+pub(crate) async fn refuse<E: Endpoint<Output = Response>>(
     next: Arc<E>,
     request: Request,
     draining: watch::Receiver<bool>,
