@@ -6,7 +6,7 @@ mod url;
 
 use std::collections::HashMap;
 
-use http::{Method, StatusCode};
+use http::Method;
 use poem::endpoint::BoxEndpoint;
 use poem_openapi::param::{Header, Path};
 use poem_openapi::registry::{MetaApi, Registry};
@@ -126,11 +126,7 @@ impl Operations {
     /// Value types are exact: 100 is not "100". For the next page send the same body with `cursor` set
     /// to the answer's `next_cursor`.
     #[oai(path = "/events/query", method = "post", operation_id = "search_events")]
-    async fn search(
-        &self,
-        caller: Caller<Reader>,
-        body: RawJson<EventQuery>,
-    ) -> Result<PageAnswer, Problem> {
+    async fn search(&self, caller: Caller<Reader>, body: RawJson<EventQuery>) -> Result<PageAnswer, Problem> {
         if body.bytes.len() > MAX_BODY_BYTES {
             return Err(problems::body_too_large());
         }
@@ -148,7 +144,7 @@ impl Operations {
         /// The event's id.
         id: Path<String>,
     ) -> Result<JsonBytes<Event>, Problem> {
-        let id = parse_id(&id)?;
+        let id = Uuid::parse_str(&id).map_err(|_| problems::bad_id())?;
         let event = events::by_id(&self.pool, caller.tenant.id, id).await.map_err(problems::read)?;
         let mut json = String::new();
         wire::write_event(&mut json, &event.ok_or_else(problems::no_event)?);
@@ -168,7 +164,7 @@ impl Operations {
         #[oai(name = "If-None-Match")]
         if_none_match: Header<Option<String>>,
     ) -> Result<PayloadAnswer, Problem> {
-        let id = parse_id(&id)?;
+        let id = Uuid::parse_str(&id).map_err(|_| problems::bad_id())?;
         let payload = events::payload(&self.pool, caller.tenant.id, id).await.map_err(problems::read)?;
         let payload = payload.ok_or_else(problems::no_payload)?;
         let etag = format!("\"{id}\"");
@@ -207,10 +203,4 @@ impl Operations {
 fn answer(found: &Found, next: Option<&str>) -> PageAnswer {
     let page = wire::write_page(&found.page.events, found.complete, next, found.next_cursor.as_deref());
     PageAnswer::Page(JsonBytes::new(page), next.map(|url| format!("<{url}>; rel=\"next\"")))
-}
-
-fn parse_id(text: &str) -> Result<Uuid, Problem> {
-    Uuid::parse_str(text).map_err(|_| {
-        Problem::new(StatusCode::BAD_REQUEST, "bad_id", "The id of an event is a UUID, such as those that lists show.")
-    })
 }

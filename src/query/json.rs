@@ -145,8 +145,9 @@ fn operator(raw: &str) -> Result<Op, Complaint> {
     match string(raw)?.as_str() {
         "eq" => Ok(Op::Eq),
         "cidr" => Ok(Op::Cidr),
-        other => Err(Complaint::new(format!("unknown operator `{other}`"))
-            .hint("this version knows eq and cidr")),
+        other => {
+            Err(Complaint::new(format!("unknown operator `{other}`")).hint("this version knows eq and cidr"))
+        }
     }
 }
 
@@ -159,7 +160,11 @@ fn setting_text(setting: Setting, raw: &str) -> Result<String, Complaint> {
 }
 
 fn string(raw: &str) -> Result<String, Complaint> {
-    if raw.starts_with('"') { Ok(json::decode(raw).into_owned()) } else { Err(Complaint::new("expected a string")) }
+    if raw.starts_with('"') {
+        Ok(json::decode(raw).into_owned())
+    } else {
+        Err(Complaint::new("expected a string"))
+    }
 }
 
 fn unknown_member<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Complaint {

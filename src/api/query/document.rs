@@ -2,7 +2,9 @@
 //! see the columns and settings by name as well.
 
 use poem_openapi::Tags as TagsDerive;
-use poem_openapi::registry::{MetaApi, MetaOperation, MetaOperationParam, MetaParamIn, MetaSchema, MetaSchemaRef};
+use poem_openapi::registry::{
+    MetaApi, MetaOperation, MetaOperationParam, MetaParamIn, MetaSchema, MetaSchemaRef,
+};
 use poem_openapi::types::Type as _;
 use serde_json::Value;
 
