@@ -126,14 +126,18 @@ impl Operations {
     /// Value types are exact: 100 is not "100". For the next page send the same body with `cursor` set
     /// to the answer's `next_cursor`.
     #[oai(path = "/events/query", method = "post", operation_id = "search_events")]
-    async fn search(&self, caller: Caller<Reader>, body: RawJson<EventQuery>) -> Result<PageAnswer, Problem> {
+    async fn search(
+        &self,
+        caller: Caller<Reader>,
+        body: RawJson<EventQuery>,
+    ) -> Result<JsonBytes<EventPage>, Problem> {
         if body.bytes.len() > MAX_BODY_BYTES {
             return Err(problems::body_too_large());
         }
         let search = json::parse(&body.bytes).map_err(|faults| problems::invalid_query(&faults))?;
         let cursor = Origin::Pointer("/cursor".to_owned());
         let found = self.find(caller.tenant.id, &search, cursor).await?;
-        Ok(answer(&found, None))
+        Ok(found.write(None))
     }
 
     /// Read one event
@@ -180,7 +184,8 @@ impl Operations {
         let cursor = Origin::Parameter("cursor".to_owned());
         let found = self.find(caller.tenant.id, &url.search, cursor).await?;
         let next = found.next_cursor.as_deref().map(|cursor| url.with_cursor(cursor));
-        Ok(answer(&found, next.as_deref()))
+        let link = next.as_ref().map(|url| format!("<{url}>; rel=\"next\""));
+        Ok(PageAnswer::Page(found.write(next.as_deref()), link))
     }
 
     /// `origin` is where the search had its cursor from.
@@ -200,7 +205,10 @@ impl Operations {
     }
 }
 
-fn answer(found: &Found, next: Option<&str>) -> PageAnswer {
-    let page = wire::write_page(&found.page.events, found.complete, next, found.next_cursor.as_deref());
-    PageAnswer::Page(JsonBytes::new(page), next.map(|url| format!("<{url}>; rel=\"next\"")))
+impl Found {
+    /// `next` is the URL of the next page, where the search came from a URL.
+    fn write(&self, next: Option<&str>) -> JsonBytes<EventPage> {
+        let cursor = self.next_cursor.as_deref();
+        JsonBytes::new(wire::write_page(&self.page.events, self.complete, next, cursor))
+    }
 }

@@ -4,7 +4,7 @@
 //! text, because a number that went through `serde_json::Value` may not be the one that was sent.
 
 use super::ast::{Filter, Op, Path};
-use super::search::{Setting, Settings};
+use super::settings::{Setting, Settings};
 use super::{Complaint, Fault, MAX_BODY_BYTES, MAX_DEPTH, MAX_LEAVES, Origin, Search, operand, path};
 use crate::event::nearest_name;
 use crate::json::{self, SyntaxError};

@@ -42,7 +42,7 @@ fn column(field: Field) -> MetaOperationParam {
         Field::Outcome => names(Outcome::ALL.map(Outcome::name)),
         Field::Timestamp | Field::ReceivedAt => time(),
         Field::Id => uuid::Uuid::schema_ref(),
-        Field::Seq => u64::schema_ref(),
+        Field::Seq => i64::schema_ref(),
         _ => String::schema_ref(),
     };
     let meaning = match field {
