@@ -1,1 +1,41 @@
-//! (being written)
+//! Composition root: from a configuration to an open database, and to a running service.
+
+mod database;
+mod probe;
+mod service;
+
+pub use database::{Database, ensure_first_user, open_store};
+pub use service::{App, build};
+
+use std::path::PathBuf;
+
+use crate::auth::FirstUserError;
+use crate::auth::password::PasswordError;
+use crate::listen::ListenError;
+use crate::postgres::ClusterError;
+use crate::store::StoreError;
+
+/// Why the service cannot start. The texts say what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("database.url cannot be read: {0}. It looks like postgres://user@host:5432/name?sslmode=verify-full")]
+    Url(String),
+    #[error("cannot read the settings of the installation: {0}")]
+    Settings(#[source] sqlx::Error),
+    #[error("cannot keep the admin password in {}: {source}", file.display())]
+    SecretFile { file: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    FirstUser(#[from] FirstUserError),
+    #[error("the operating system gives no random numbers: {0}")]
+    Random(#[source] getrandom::Error),
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("the HTTP server failed: {0}")]
+    Serve(#[source] std::io::Error),
+}

@@ -23,4 +23,5 @@ pub mod api;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod listen;
 pub mod telemetry;

@@ -26,7 +26,7 @@ pub trait Authenticate: Send + Sync {
     -> BoxFuture<'a, Result<Arc<Principal>, AuthError>>;
 }
 
-impl Authenticate for Auth {
+impl Authenticate for Arc<Auth> {
     fn authenticate<'a>(
         &'a self,
         headers: &'a HeaderMap,

@@ -1,8 +1,133 @@
 //! HTTP: the only part that knows poem.
 
+mod batch;
 pub mod body;
 pub mod caller;
+mod docs;
+mod events;
+pub mod health;
+mod middleware;
+pub mod openapi;
 pub mod problem;
-pub mod query;
+mod query;
+mod recorded;
+mod root;
+mod route_table;
 pub mod schemas;
-pub mod wire;
+pub mod serve;
+mod wire;
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use poem::{Endpoint, EndpointExt, Response, Route, endpoint::BoxEndpoint};
+use poem_openapi::{OpenApi, OpenApiService, Tags};
+use serde_json::Value;
+use sqlx::PgPool;
+use tokio::sync::watch;
+
+use self::{
+    batch::BatchApi,
+    caller::Authenticator,
+    docs::Asset,
+    events::EventsApi,
+    health::{HealthApi, Probe},
+    middleware::{cors, drain, head, limits, observe, panics, problems, security_headers},
+    query::QueryApi,
+    root::RootApi,
+    route_table::RouteTable,
+};
+use crate::{ingest::Ingest, metrics::Metrics, query::cursor::CursorKey};
+
+pub use self::middleware::limits::Limits;
+
+/// Every path is also served under this prefix, which a later, incompatible API would not share.
+pub const API_PREFIX: &str = "/api/v1";
+
+#[derive(Tags)]
+enum Tag {
+    /// Putting events into the log.
+    Recording,
+    /// Finding events again.
+    Reading,
+    /// Whether the service lives and how it is doing.
+    Operations,
+}
+
+/// What handlers and the front door share. Cloning is cheap.
+#[derive(Clone)]
+pub struct ApiState {
+    pub authenticator: Authenticator,
+    pub probe: Arc<dyn Probe>,
+    pub metrics: Arc<Metrics>,
+    /// True once the service shuts down.
+    pub draining: watch::Receiver<bool>,
+    pub settings: Arc<Settings>,
+    pub ingest: Arc<Ingest>,
+    /// As the reader.
+    pub reads: PgPool,
+    /// Seals cursors; the same for all instances.
+    pub cursors: CursorKey,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    pub limits: Limits,
+    /// Most events in one batch.
+    pub batch_events: usize,
+    /// Origins whose pages may call, as `scheme://host[:port]`.
+    pub cors_origins: Vec<HeaderValue>,
+}
+
+/// Every operation there is. One line each here and in [`operations`] adds a resource.
+type Operations = (RootApi, EventsApi, BatchApi, QueryApi, HealthApi);
+
+fn operations(state: &ApiState) -> Operations {
+    (
+        RootApi,
+        EventsApi { ingest: Arc::clone(&state.ingest) },
+        BatchApi { ingest: Arc::clone(&state.ingest), max_events: state.settings.batch_events },
+        QueryApi::new(state.reads.clone(), state.cursors.clone()),
+        HealthApi::new(state.clone()),
+    )
+}
+
+/// The API document. Needs nothing that runs.
+pub fn document() -> Value {
+    openapi::document::<Operations>()
+}
+
+/// The whole service as one endpoint.
+pub fn routes(state: &ApiState) -> BoxEndpoint<'static, Response> {
+    front(operations(state), state)
+}
+
+/// Routing, and around it what every request passes; the last layer here is the first to see a request.
+fn front<A: OpenApi + 'static>(operations: A, state: &ApiState) -> BoxEndpoint<'static, Response> {
+    let document = openapi::document::<A>();
+    let routes = Arc::new(RouteTable::of(&document));
+    let limits = Arc::new(state.settings.limits);
+    let origins: Arc<[HeaderValue]> = state.settings.cors_origins.clone().into();
+    let draining = state.draining.clone();
+    let metrics = Arc::clone(&state.metrics);
+
+    paths(operations, &document)
+        .data(Arc::clone(&state.authenticator))
+        .around(move |next, request| limits::enforce(next, request, Arc::clone(&limits)))
+        .around(move |next, request| drain::refuse(next, request, draining.clone()))
+        .around(move |next, request| problems::convert(next, request, Arc::clone(&routes)))
+        .around(panics::catch)
+        .around(move |next, request| cors::guard(next, request, Arc::clone(&origins)))
+        .around(security_headers::set)
+        .around(head::answer)
+        .around(move |next, request| observe::observe(next, request, Arc::clone(&metrics)))
+        .boxed()
+}
+
+/// The same paths under `/` and under the prefix.
+fn paths<A: OpenApi + 'static>(operations: A, document: &Value) -> impl Endpoint<Output = Response> + use<A> {
+    let service = OpenApiService::new(operations, openapi::TITLE, env!("CARGO_PKG_VERSION"));
+    let root = Route::new().at("/openapi.json", Asset::json(document)).nest("/docs", docs::pages());
+    let root = Arc::new(root.nest("/", service));
+    Route::new().nest(API_PREFIX, Arc::clone(&root)).nest("/", root)
+}

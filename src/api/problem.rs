@@ -116,6 +116,16 @@ impl Problem {
         )
     }
 
+    /// For reads; a failed write says more, see `recorded`.
+    pub fn database_unavailable() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "database_unavailable",
+            "The database does not answer. Try again shortly.",
+        )
+        .retry_after(2)
+    }
+
     #[must_use]
     pub fn title(mut self, title: impl Into<Cow<'static, str>>) -> Self {
         self.title = title.into();

@@ -14,7 +14,6 @@ use poem_openapi::{ApiResponse, OpenApi};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use self::document::Tags;
 use self::url::UrlSearch;
 use super::body::{JsonBytes, RawJson};
 use super::caller::{Caller, Reader};
@@ -89,7 +88,7 @@ struct Found {
     next_cursor: Option<String>,
 }
 
-#[OpenApi(tag = "Tags::Events")]
+#[OpenApi(tag = "super::Tag::Reading")]
 impl Operations {
     /// List or search events
     ///

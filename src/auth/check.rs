@@ -82,7 +82,7 @@ impl Auth {
             None => Queue::Bounded,
         };
         let (stored, password) = (stored.to_owned(), password.clone());
-        let verified = self.slots.run(queue, move || password::verify(&stored, password.reveal())).await?;
+        let verified = self.slots.run(queue, move |hasher| hasher.verify(&stored, password.reveal())).await?;
         let matches = verified.unwrap_or_else(|error| {
             tracing::error!(%error, user = login.name, tenant = login.tenant, "a stored password hash cannot be used");
             false
@@ -98,8 +98,8 @@ impl Auth {
     /// Stores the password under the parameters of today. The login does not wait for it.
     async fn rehash(self: Arc<Self>, tenant_id: i32, user_id: i64, old: String, password: Secret) {
         let cost = self.cost;
-        let work = move || password::hash(cost, password.reveal());
-        let new = match self.slots.run(Queue::Bounded, work).await {
+        let hashed = self.slots.run(Queue::Bounded, move |hasher| hasher.hash(cost, password.reveal())).await;
+        let new = match hashed {
             Ok(Ok(new)) => new,
             Ok(Err(error)) => return tracing::error!(%error, "a password could not be hashed again"),
             // The next login tries again.

@@ -4,12 +4,13 @@
 //! otherwise take all of the machine. A fixed number of checks runs at a time, a fixed number waits, the
 //! rest are told to come back.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::AuthError;
+use super::password::Hasher;
 
 const RETRY_AFTER_SECONDS: u32 = 1;
 
@@ -24,19 +25,22 @@ pub(super) enum Queue {
 }
 
 /// The slots that all checks of this process share.
-#[derive(Debug)]
 pub(super) struct Slots {
-    running: Arc<Semaphore>,
     /// One permit for each check that runs or waits in the bounded queue.
     admitted: Arc<Semaphore>,
+    hashers: Arc<Hashers>,
     runs: AtomicU64,
 }
 
 impl Slots {
     pub(super) fn new(slots: usize, queue: usize) -> Slots {
         Slots {
-            running: Arc::new(Semaphore::new(slots)),
             admitted: Arc::new(Semaphore::new(slots + queue)),
+            hashers: Arc::new(Hashers {
+                slots,
+                running: Arc::new(Semaphore::new(slots)),
+                spare: Mutex::default(),
+            }),
             runs: AtomicU64::new(0),
         }
     }
@@ -51,7 +55,7 @@ impl Slots {
     pub(super) async fn run<T: Send + 'static>(
         &self,
         queue: Queue,
-        work: impl FnOnce() -> T + Send + 'static,
+        work: impl FnOnce(&mut Hasher) -> T + Send + 'static,
     ) -> Result<T, AuthError> {
         let admitted = match queue {
             Queue::Always => None,
@@ -61,15 +65,43 @@ impl Slots {
                     .map_err(|_| AuthError::Busy { retry_after: RETRY_AFTER_SECONDS })?,
             ),
         };
-        let slot =
-            Arc::clone(&self.running).acquire_owned().await.map_err(|_closed| AuthError::Unavailable)?;
+        let running = Arc::clone(&self.hashers.running);
+        let slot = running.acquire_owned().await.map_err(|_closed| AuthError::Unavailable)?;
         self.runs.fetch_add(1, Ordering::Relaxed);
+        let hashers = Arc::clone(&self.hashers);
         tokio::task::spawn_blocking(move || {
-            let _held = (admitted, slot);
-            work()
+            let _admitted = admitted;
+            let mut hasher = hashers.take();
+            let done = work(&mut hasher);
+            hashers.give_back(hasher, slot);
+            done
         })
         .await
         .map_err(|_stopped| AuthError::Unavailable)
+    }
+}
+
+/// Hashers go from check to check while there is work, and are freed when there is none: an idle server
+/// keeps nothing of their memory.
+struct Hashers {
+    slots: usize,
+    running: Arc<Semaphore>,
+    spare: Mutex<Vec<Hasher>>,
+}
+
+impl Hashers {
+    fn take(&self) -> Hasher {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, hasher: Hasher, slot: OwnedSemaphorePermit) {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        spare.push(hasher);
+        // A permit goes straight to whoever waits; so if all are here now, nobody runs and nobody waits.
+        drop(slot);
+        if self.running.available_permits() == self.slots {
+            *spare = Vec::new();
+        }
     }
 }
 
@@ -83,21 +115,21 @@ mod tests {
         let (release, blocked) = std::sync::mpsc::channel::<()>();
         let first = tokio::spawn({
             let slots = Arc::clone(&slots);
-            async move { slots.run(Queue::Bounded, move || blocked.recv()).await }
+            async move { slots.run(Queue::Bounded, move |_| blocked.recv()).await }
         });
         let waiting: Vec<_> = (0..2)
             .map(|_| {
                 let slots = Arc::clone(&slots);
-                tokio::spawn(async move { slots.run(Queue::Bounded, || ()).await })
+                tokio::spawn(async move { slots.run(Queue::Bounded, |_| ()).await })
             })
             .collect();
         while slots.admitted.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(slots.run(Queue::Bounded, || ()).await, Err(AuthError::Busy { retry_after: 1 }));
+        assert_eq!(slots.run(Queue::Bounded, |_| ()).await, Err(AuthError::Busy { retry_after: 1 }));
         let known = tokio::spawn({
             let slots = Arc::clone(&slots);
-            async move { slots.run(Queue::Always, || ()).await }
+            async move { slots.run(Queue::Always, |_| ()).await }
         });
 
         release.send(()).unwrap();
@@ -107,5 +139,6 @@ mod tests {
         }
         assert_eq!(known.await.unwrap(), Ok(()));
         assert_eq!(slots.runs(), 4);
+        assert!(slots.hashers.spare.lock().unwrap().is_empty(), "an idle server keeps no memory");
     }
 }

@@ -88,7 +88,7 @@ mod tests {
         uses.note(1, 1, at(0));
         assert_eq!(taken(&uses.take_due(at(0))), [0]);
         uses.note(1, 1, at(5));
-        assert_eq!(taken(&uses.take_due(at(6))), []);
+        assert!(uses.take_due(at(6)).is_empty());
         assert_eq!(taken(&uses.take_due(at(60))), [5]);
     }
 

@@ -1,8 +1,8 @@
 //! Rules of the projection, version 1. Rows say which version made them; version 1 never changes.
 //!
 //! - A string with `\u0000` or half a surrogate pair has U+FFFD in their place.
-//! - A number whose magnitude or exponent is beyond ±308 (or that no f64 can hold), or of more than 400 digits,
-//!   becomes a string of its text, cut to 400 characters. All others keep their digits.
+//! - A number whose magnitude or exponent is beyond ±308, or that is beyond ±1.797e308 (the end of f64), or of
+//!   more than 400 digits, becomes a string of its text, cut to 400 characters. All others keep their digits.
 //! - Of members with the same name (compared as cleaned text) the last one stays.
 //! - A container deeper than 64 becomes null.
 //! - After 2,000 scalars the rest is left out; an empty container and such a null count as one.
@@ -18,6 +18,8 @@ const DEPTH_MAX: usize = 64;
 const SCALARS_MAX: usize = 2_000;
 const DIGITS_MAX: usize = 400;
 const EXPONENT_MAX: i64 = 308;
+/// A little below the largest f64: parsers that round less than exactly overflow before it.
+const FLOAT_MAX: f64 = 1.797e308;
 
 /// What a payload has that a projection, or a stock parser, may not hold.
 #[derive(Debug, Default)]
@@ -121,8 +123,8 @@ fn is_long(number: &str) -> bool {
 }
 
 /// Whether a number's exponent as written, or the power of ten of its first digit, is beyond ±308.
-/// `1000e306` and `0.001e-306` are huge although their exponents are not, and so is `1.8e308`, which would be
-/// infinite as an f64; `0e999` because PostgreSQL keeps that many decimals.
+/// `1000e306` and `0.001e-306` are huge although their exponents are not, and so is `1.8e308`, which stock
+/// parsers refuse; `0e-999` because PostgreSQL keeps that many decimals.
 fn is_huge(number: &str) -> bool {
     let unsigned = number.trim_start_matches('-');
     let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
@@ -137,7 +139,7 @@ fn is_huge(number: &str) -> bool {
     let magnitude = first_digit.saturating_add(exponent);
     exponent.unsigned_abs() > EXPONENT_MAX as u64
         || magnitude.unsigned_abs() > EXPONENT_MAX as u64
-        || magnitude == EXPONENT_MAX && number.parse().is_ok_and(f64::is_infinite)
+        || magnitude == EXPONENT_MAX && unsigned.parse().is_ok_and(|value: f64| value > FLOAT_MAX)
 }
 
 /// The projection of a document that does not fit as it is.

@@ -1,1 +1,248 @@
-//! (being written)
+//! Recording: from validated events to committed ones.
+//!
+//! Each tenant with something to record has a lane: a task that alone writes to that tenant's log, one
+//! transaction at a time, and that nothing cancels. Whatever arrives during a commit forms the next group.
+
+mod ids;
+mod lane;
+mod queue;
+mod rebuild;
+mod sequence;
+mod ticket;
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::auth::{Principal, Tenant};
+use crate::event::{self, ENTRY_LEN, Entry, Envelope, NewEvent, Salt, Timestamp};
+use crate::metrics::Metrics;
+use crate::store::{Store, log};
+use queue::{Load, Queue};
+use ticket::Outcome;
+
+pub use queue::Mode;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most events that one tenant may have queued.
+    pub tenant_events: usize,
+    /// Most bytes that one tenant may have queued.
+    pub tenant_bytes: usize,
+    /// Most bytes that all tenants together may have queued.
+    pub total_bytes: usize,
+    /// How long a submitter waits for its outcome.
+    pub answer_timeout: Duration,
+    /// Months of partitions to make when one turns out to be missing.
+    pub partitions_ahead: i32,
+}
+
+/// Who submits, as far as the log needs to know.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    pub principal_id: i64,
+    pub recorded_by: Arc<str>,
+}
+
+/// An event that is in the log for good.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    pub id: Uuid,
+    pub seq: u64,
+    pub timestamp: Timestamp,
+    pub received_at: Timestamp,
+    /// It was there already, under the same idempotency key.
+    pub duplicate: bool,
+    /// Absent for a duplicate whose original has been redacted since.
+    pub receipt: Option<Receipt>,
+}
+
+/// What the submitter keeps as evidence.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    pub entry: [u8; ENTRY_LEN],
+    pub envelope: String,
+    pub envelope_salt: Salt,
+    pub payload_salt: Option<Salt>,
+}
+
+/// Why an event was not recorded, or is not known to be.
+#[derive(Clone, Debug)]
+pub enum IngestError {
+    /// The key stands for another event.
+    KeyConflict { seq: u64, id: Uuid },
+    /// The tenant has too much queued.
+    QueueFull,
+    /// The database refuses this very event.
+    Refused(String),
+    /// Another event of the same atomic batch cannot be recorded, so this one was not either.
+    Aborted,
+    /// The event is definitely not in the log.
+    NotRecorded(Reason),
+    /// The commit is in doubt. If the event is in the log, it is under this id.
+    Unknown { id: Option<Uuid> },
+}
+
+impl IngestError {
+    /// A stable name, for answers and metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::KeyConflict { .. } => "idempotency_conflict",
+            Self::QueueFull => "queue_full",
+            Self::Refused(_) => "refused_by_database",
+            Self::Aborted => "atomic_aborted",
+            Self::NotRecorded(_) => "not_recorded",
+            Self::Unknown { .. } => "unknown",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// No database, or it failed.
+    Database,
+    /// Database and instance disagree about the time by more than five minutes.
+    Clock,
+    /// There is no partition for now, and it could not be made.
+    Partition,
+    /// The stored tree contradicts itself. Only an operator can help.
+    Inconsistent,
+    /// The queue did not move in time.
+    Timeout,
+    /// The service is shutting down.
+    Closing,
+}
+
+/// The way into all logs.
+pub struct Ingest {
+    store: Store,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    lanes: Mutex<Lanes>,
+    load: Arc<Load>,
+    last_commit: Arc<LastCommit>,
+}
+
+/// When this instance last committed events; written by its lanes.
+#[derive(Debug, Default)]
+struct LastCommit(Mutex<Option<Instant>>);
+
+impl LastCommit {
+    fn touch(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+}
+
+#[derive(Default)]
+struct Lanes {
+    by_tenant: HashMap<i32, Arc<Queue>>,
+    tasks: Vec<JoinHandle<()>>,
+    closed: bool,
+}
+
+impl Ingest {
+    pub fn new(store: Store, limits: Limits, metrics: Arc<Metrics>) -> Self {
+        Self { store, limits, metrics, lanes: Mutex::default(), load: Arc::default(), last_commit: Arc::default() }
+    }
+
+    /// Records the events and answers for each of them, in order. Nothing is lost when the caller goes away.
+    pub async fn record(&self, principal: &Principal, events: Vec<NewEvent>, mode: Mode) -> Vec<Outcome> {
+        let count = events.len();
+        let recorder =
+            Recorder { principal_id: principal.user_id, recorded_by: principal.recorded_by().into() };
+        let keyed: Vec<_> = events.iter().map(|event| event.idempotency_key.is_some().then(|| event.clone())).collect();
+        let (queue, active) = match self.lane(&principal.tenant) {
+            Ok(lane) => lane,
+            Err(error) => return vec![Err(error); count],
+        };
+        let (ticket, answer) = match queue.push(events, &recorder, mode, active) {
+            Ok(pushed) => pushed,
+            Err(error) => return vec![Err(error); count],
+        };
+        let mut outcomes = match timeout(self.limits.answer_timeout, answer).await {
+            Ok(Ok(outcomes)) => outcomes,
+            Ok(Err(_)) | Err(_) => ticket.abandon(),
+        };
+        for (outcome, event) in outcomes.iter_mut().zip(keyed) {
+            if let (Ok(recorded), Some(event)) = (outcome, event)
+                && recorded.duplicate
+            {
+                recorded.receipt = self.original_receipt(principal.tenant.id, recorded, &event).await;
+                recorded.timestamp = event.timestamp.unwrap_or(recorded.received_at);
+            }
+        }
+        outcomes
+    }
+
+    /// The receipt of an event recorded earlier, of which `event` is a copy.
+    async fn original_receipt(&self, tenant_id: i32, recorded: &Recorded, event: &NewEvent) -> Option<Receipt> {
+        let evidence = log::evidence(&self.store.query, tenant_id, recorded.received_at, recorded.seq).await.ok()??;
+        let envelope = Envelope::new(event, recorded.received_at, &evidence.recorded_by?).canonical();
+        let envelope_salt = evidence.envelope_salt?;
+        let committed = Entry::parse(&evidence.entry)?.envelope;
+        // A receipt that does not open its entry would be no evidence.
+        (event::commitment(event::Label::Envelope, &envelope_salt, envelope.as_bytes()) == committed).then_some(Receipt {
+            entry: evidence.entry,
+            envelope,
+            envelope_salt,
+            payload_salt: evidence.payload_salt,
+        })
+    }
+
+    /// The tenant's queue, with a lane working on it, and the number of tenants that have something queued.
+    fn lane(&self, tenant: &Arc<Tenant>) -> Result<(Arc<Queue>, usize), IngestError> {
+        let mut lanes = self.lanes();
+        if lanes.closed {
+            return Err(IngestError::NotRecorded(Reason::Closing));
+        }
+        let active = lanes.by_tenant.values().filter(|queue| !queue.is_idle()).count();
+        if let Some(queue) = lanes.by_tenant.get(&tenant.id) {
+            return Ok((Arc::clone(queue), active));
+        }
+        let queue = Arc::new(Queue::new(Arc::clone(&self.load), self.limits));
+        let lane = lane::Lane::new(
+            self.store.clone(),
+            Arc::clone(tenant),
+            Arc::clone(&queue),
+            self.limits,
+            Arc::clone(&self.metrics),
+            Arc::clone(&self.last_commit),
+        );
+        lanes.tasks.push(tokio::spawn(lane.run()));
+        lanes.by_tenant.insert(tenant.id, Arc::clone(&queue));
+        Ok((queue, active))
+    }
+
+    /// Events and bytes that wait or are being committed.
+    pub fn queued(&self) -> (usize, usize) {
+        (self.load.events.load(Ordering::Relaxed), self.load.bytes.load(Ordering::Relaxed))
+    }
+
+    /// How long ago this instance last committed events, if it ever did.
+    pub fn since_last_commit(&self) -> Option<Duration> {
+        self.last_commit.0.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.elapsed())
+    }
+
+    /// Lets nothing more in and waits until everything accepted has been answered.
+    pub async fn drain(&self) {
+        let tasks = {
+            let mut lanes = self.lanes();
+            lanes.closed = true;
+            lanes.by_tenant.values().for_each(|queue| queue.close());
+            std::mem::take(&mut lanes.tasks)
+        };
+        for task in tasks {
+            // A lane that panicked has been logged; its submitters were told "unknown".
+            let _ = task.await;
+        }
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

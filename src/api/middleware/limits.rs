@@ -1,0 +1,216 @@
+//! How much a request may send and how long that may take. Bodies are measured while a handler reads
+//! them, whatever Content-Length says, so an unauthenticated body is never read at all.
+
+use std::{io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use http::{StatusCode, header};
+use poem::{Body, Endpoint, Request, Response, Result};
+use tokio::time::{Instant, timeout_at};
+
+use crate::api::{API_PREFIX, problem::Problem};
+
+/// As configured.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub url_bytes: usize,
+    pub event_body_bytes: u64,
+    pub batch_body_bytes: u64,
+    /// Every body that holds no events.
+    pub query_body_bytes: u64,
+    /// From the request's headers to the last byte of its body.
+    pub body_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            url_bytes: 8 << 10,
+            event_body_bytes: 2 << 20,
+            batch_body_bytes: 32 << 20,
+            query_body_bytes: 64 << 10,
+            body_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The limit on one request's body and the setting it comes from.
+#[derive(Clone, Copy)]
+struct BodyLimit {
+    bytes: u64,
+    setting: &'static str,
+}
+
+impl Limits {
+    fn body(&self, path: &str) -> BodyLimit {
+        match path.strip_prefix(API_PREFIX).unwrap_or(path) {
+            "/events" | "/log" => {
+                BodyLimit { bytes: self.event_body_bytes, setting: "limits.event_body_bytes" }
+            }
+            "/events/batch" => BodyLimit { bytes: self.batch_body_bytes, setting: "limits.batch_body_bytes" },
+            _ => BodyLimit { bytes: self.query_body_bytes, setting: "limits.query_body_bytes" },
+        }
+    }
+}
+
+pub async fn enforce<E: Endpoint<Output = Response>>(
+    next: Arc<E>,
+    mut request: Request,
+    limits: Arc<Limits>,
+) -> Result<Response> {
+    let url_bytes = request.uri().path_and_query().map_or(0, |url| url.as_str().len());
+    if url_bytes > limits.url_bytes {
+        return Err(url_too_long(url_bytes, limits.url_bytes).into());
+    }
+    let limit = limits.body(request.uri().path());
+    if announced_length(&request).is_some_and(|length| length > limit.bytes) {
+        return Err(too_large(limit).into());
+    }
+    let body = request.take_body();
+    if !body.is_empty() {
+        let deadline = Instant::now() + limits.body_timeout;
+        request.set_body(Body::from_bytes_stream(metered(body, limit, deadline)));
+    }
+    next.call(request).await
+}
+
+fn announced_length(request: &Request) -> Option<u64> {
+    request.header(header::CONTENT_LENGTH)?.parse().ok()
+}
+
+/// The body's bytes up to the limit and the deadline; what ends it early is a [`Problem`] in an `io::Error`,
+/// which is all that a body can carry. `problems` takes it out again.
+fn metered(
+    body: Body,
+    limit: BodyLimit,
+    deadline: Instant,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let chunks = Box::pin(body.into_bytes_stream());
+    stream::try_unfold((chunks, 0), move |(mut chunks, seen)| async move {
+        let chunk = match timeout_at(deadline, chunks.next()).await {
+            Err(_) => return Err(io::Error::other(too_slow())),
+            Ok(None) => return Ok(None),
+            Ok(Some(chunk)) => chunk?,
+        };
+        let seen = seen + chunk.len() as u64;
+        if seen > limit.bytes {
+            return Err(io::Error::other(too_large(limit)));
+        }
+        Ok(Some((chunk, (chunks, seen))))
+    })
+}
+
+fn too_large(limit: BodyLimit) -> Problem {
+    let BodyLimit { bytes, setting } = limit;
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "body_too_large",
+        format!("The body may have at most {bytes} bytes here ({setting}). Send less, or several requests."),
+    )
+    .with("limit_bytes", bytes)
+}
+
+fn too_slow() -> Problem {
+    Problem::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "body_timeout",
+        "The body did not arrive in time. Nothing was recorded; send the request again.",
+    )
+}
+
+fn url_too_long(bytes: usize, limit: usize) -> Problem {
+    Problem::new(
+        StatusCode::URI_TOO_LONG,
+        "url_too_long",
+        format!(
+            "The URL has {bytes} bytes; at most {limit} are accepted (limits.url_bytes). \
+             Send long filters as a body: POST /events/query."
+        ),
+    )
+    .with("limit_bytes", limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use poem::{EndpointExt, IntoResponse, endpoint::make};
+
+    use super::*;
+    use crate::api::middleware::problems;
+
+    fn small() -> Limits {
+        Limits { event_body_bytes: 10, body_timeout: Duration::from_millis(50), ..Limits::default() }
+    }
+
+    /// Answers with the length of the body that it read.
+    async fn answer(request: Request) -> Response {
+        let reader = make(|request: Request| async move {
+            let bytes = request.into_body().into_bytes().await?;
+            poem::Result::<Response>::Ok(bytes.len().to_string().into_response())
+        });
+        let limits = Arc::new(small());
+        let endpoint = reader
+            .around(move |next, request| enforce(next, request, Arc::clone(&limits)))
+            .around(|next, request| problems::convert(next, request, Arc::default()));
+        endpoint.get_response(request).await
+    }
+
+    fn post(body: Body) -> Request {
+        Request::builder().method(http::Method::POST).uri_str("/events").body(body)
+    }
+
+    fn chunked(chunks: &'static [&'static str]) -> Body {
+        Body::from_bytes_stream(stream::iter(
+            chunks.iter().map(|c| io::Result::Ok(Bytes::from_static(c.as_bytes()))),
+        ))
+    }
+
+    #[tokio::test]
+    async fn a_body_at_the_limit_is_read() {
+        let response = answer(post(chunked(&["12345", "67890"]))).await;
+        assert_eq!(response.into_body().into_string().await.unwrap(), "10");
+    }
+
+    #[tokio::test]
+    async fn a_body_without_a_length_is_counted() {
+        let response = answer(post(chunked(&["12345", "67890", "1"]))).await;
+        assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        let text = response.into_body().into_string().await.unwrap();
+        assert!(text.contains("limits.event_body_bytes"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn an_announced_length_over_the_limit_is_refused_unread() {
+        let mut request = post(Body::from_bytes_stream(stream::pending::<io::Result<Bytes>>()));
+        request.headers_mut().insert(header::CONTENT_LENGTH, 11.into());
+        assert_eq!(answer(request).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    }
+
+    #[tokio::test]
+    async fn a_length_that_lies_does_not_lift_the_limit() {
+        let mut request = post(chunked(&["123456789012"]));
+        request.headers_mut().insert(header::CONTENT_LENGTH, 3.into());
+        assert_eq!(answer(request).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_never_ends_times_out() {
+        let response = answer(post(Body::from_bytes_stream(stream::pending::<io::Result<Bytes>>()))).await;
+        assert_eq!(response.status(), StatusCode::REQUEST_TIMEOUT);
+    }
+
+    #[tokio::test]
+    async fn a_long_url_is_refused_with_the_way_out() {
+        let url = format!("/events/query?q={}", "x".repeat(8 << 10));
+        let response = answer(Request::builder().uri_str(url).finish()).await;
+        assert_eq!(response.status(), StatusCode::URI_TOO_LONG);
+        assert!(response.into_body().into_string().await.unwrap().contains("POST /events/query"));
+    }
+
+    #[test]
+    fn pinned_paths_have_the_same_limits() {
+        let limits = Limits::default();
+        assert_eq!(limits.body("/api/v1/events/batch").bytes, limits.batch_body_bytes);
+        assert_eq!(limits.body("/events/query").bytes, limits.query_body_bytes);
+    }
+}

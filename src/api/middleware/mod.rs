@@ -1,0 +1,11 @@
+//! What every request passes, one concern per file. `api::front` puts them in order.
+
+pub(super) mod cors;
+pub(super) mod drain;
+pub(super) mod head;
+pub(super) mod limits;
+pub(super) mod observe;
+pub(super) mod panics;
+pub(super) mod problems;
+pub(super) mod request_id;
+pub(super) mod security_headers;

@@ -1,0 +1,114 @@
+//! Which errors an operation can answer. They follow from its shape, so no handler repeats them and none
+//! is forgotten: a login can fail, a body can be too large, what is addressed by a path can be missing.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use crate::api::problem::PROBLEM_JSON;
+
+/// Each error status and what it means here.
+const MEANINGS: [(u16, &str); 13] = [
+    (400, "The request cannot be understood; `errors` says where."),
+    (401, "No valid credentials."),
+    (403, "The role is missing, or the request comes from a page of a foreign origin."),
+    (404, "There is no such thing in your tenant."),
+    (408, "The body did not arrive in time."),
+    (409, "In conflict with what is recorded."),
+    (413, "The body is too large; the problem names the limit."),
+    (414, "The URL is too long."),
+    (415, "The Content-Type is not accepted; the problem says which header to add."),
+    (422, "Understood, but not valid; `errors` says where."),
+    (429, "Your tenant is over its limit."),
+    (500, "The service failed; its log has the cause."),
+    (
+        503,
+        "The service cannot do this now. `not_recorded`: definitely absent; `unknown`: retry with the same key.",
+    ),
+];
+
+/// Documents the errors of one operation, except those that it documents itself.
+pub fn declare(path: &str, operation: &mut Map<String, Value>) {
+    let statuses = possible(path, operation);
+    let Some(responses) = operation.entry("responses").or_insert_with(|| json!({})).as_object_mut() else {
+        return;
+    };
+    for (status, meaning) in MEANINGS.iter().filter(|(status, _)| statuses.contains(status)) {
+        responses.entry(status.to_string()).or_insert_with(|| response(*status, meaning));
+    }
+}
+
+fn possible(path: &str, operation: &Map<String, Value>) -> BTreeSet<u16> {
+    let mut statuses = BTreeSet::from([400, 500]);
+    if path != "/health/live" {
+        statuses.insert(503);
+    }
+    if path.contains('{') {
+        statuses.insert(404);
+    }
+    if operation.get("x-role").is_some() {
+        statuses.extend([401, 403]);
+    }
+    if operation.get("x-role").is_some_and(|role| role == "writer") {
+        statuses.extend([409, 429]);
+    }
+    if operation.contains_key("requestBody") {
+        statuses.extend([408, 413, 415, 422]);
+    }
+    let parameters = operation.get("parameters").and_then(Value::as_array);
+    for parameter in parameters.into_iter().flatten() {
+        if parameter["in"] == "query" || parameter["in"] == "path" {
+            statuses.insert(414);
+        }
+        // A cursor belongs to an epoch of the log.
+        if parameter["name"] == "cursor" {
+            statuses.insert(409);
+        }
+    }
+    statuses
+}
+
+fn response(status: u16, meaning: &str) -> Value {
+    let mut response = json!({
+        "description": meaning,
+        "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    });
+    let header = match status {
+        401 => Some(("WWW-Authenticate", "string", "How to log in.")),
+        429 | 503 => Some(("Retry-After", "integer", "Seconds to wait.")),
+        _ => None,
+    };
+    if let Some((name, kind, description)) = header {
+        response["headers"] = json!({name: {"description": description, "schema": {"type": kind}}});
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn declared(path: &str, operation: Value) -> Vec<u16> {
+        let mut operation = operation.as_object().unwrap().clone();
+        declare(path, &mut operation);
+        let responses = operation["responses"].as_object().unwrap();
+        responses.keys().map(|status| status.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn errors_follow_from_the_shape() {
+        assert_eq!(declared("/health/live", json!({})), [400, 500]);
+        let read = json!({"x-role": "reader", "parameters": [{"name": "id", "in": "path"}]});
+        assert_eq!(declared("/events/{id}", read), [400, 401, 403, 404, 414, 500, 503]);
+        let write = json!({"x-role": "writer", "requestBody": {}});
+        assert_eq!(declared("/events", write), [400, 401, 403, 408, 409, 413, 415, 422, 429, 500, 503]);
+    }
+
+    #[test]
+    fn what_an_operation_says_itself_stays() {
+        let mut operation =
+            json!({"responses": {"400": {"description": "own"}}}).as_object().unwrap().clone();
+        declare("/", &mut operation);
+        assert_eq!(operation["responses"]["400"]["description"], "own");
+    }
+}

@@ -1,0 +1,120 @@
+//! Opening the database that the configuration means.
+
+use std::str::FromStr;
+
+use sqlx::postgres::PgConnectOptions;
+use tracing::info;
+
+use super::AppError;
+use crate::auth::{self, Cost, FirstUser};
+use crate::config::Config;
+use crate::postgres::{self, Cluster, ClusterError, OWNER, SUPERUSER};
+use crate::store::bootstrap::{self, DATABASE, OpenOptions};
+use crate::store::{Access, Login, PoolSizes, Store};
+
+/// An open store, and the cluster under it if this process runs one.
+pub struct Database {
+    pub store: Store,
+    pub cluster: Option<Cluster>,
+}
+
+impl Database {
+    /// Closes connections, then stops the cluster.
+    pub async fn close(self) {
+        self.store.close().await;
+        if let Some(cluster) = self.cluster {
+            cluster.stop().await;
+        }
+    }
+}
+
+/// The database by URL; else the embedded cluster: a running one's, or one started here.
+pub async fn open_store(config: &Config) -> Result<Database, AppError> {
+    if !config.database.url.is_empty() {
+        let access = Access { options: external(config)?, login: Login::SetRole };
+        let store = bootstrap::open(&access, open_options(config)).await?;
+        return Ok(Database { store, cluster: None });
+    }
+    let settings = cluster_settings(config);
+    let (cluster, options) = match Cluster::start(settings.clone()).await {
+        Ok(cluster) => {
+            bootstrap::prepare_cluster(&cluster.connect_options(SUPERUSER, "postgres")).await?;
+            let options = cluster.connect_options(OWNER, DATABASE);
+            info!(version = cluster.version(), pid = cluster.pid(), "the embedded PostgreSQL runs");
+            (Some(cluster), options)
+        }
+        // Commands work beside a running service, over its socket.
+        Err(ClusterError::InUse { .. }) => (None, postgres::connect_options(&settings, OWNER, DATABASE)?),
+        Err(error) => return Err(error.into()),
+    };
+    let access = Access { options, login: Login::PerRole };
+    let store = bootstrap::open(&access, open_options(config)).await?;
+    Ok(Database { store, cluster })
+}
+
+/// Makes the first user if there is none. A generated password goes into `<data_dir>/admin-password`.
+pub async fn ensure_first_user(store: &Store, config: &Config) -> Result<(), AppError> {
+    let password = Some(config.admin_password.reveal()).filter(|password| !password.is_empty());
+    match auth::ensure_first_user(&store.control, Cost::default(), &config.admin_user, password).await? {
+        FirstUser::Exists => {
+            if password.is_some() {
+                info!("there are users already; the configured admin password is ignored");
+            }
+        }
+        FirstUser::Created { generated: None } => info!(user = config.admin_user, "made the first user"),
+        FirstUser::Created { generated: Some(secret) } => {
+            let file = config.data_dir.join("admin-password");
+            write_secret(&file, secret.reveal()).map_err(|source| AppError::SecretFile { file: file.clone(), source })?;
+            info!(user = config.admin_user, file = %file.display(), "made the first user; its password is in {}", file.display());
+        }
+    }
+    Ok(())
+}
+
+fn write_secret(file: &std::path::Path, secret: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut open = std::fs::OpenOptions::new();
+    let mut output = open.write(true).create(true).truncate(true).mode(0o600).open(file)?;
+    writeln!(output, "{secret}")
+}
+
+fn external(config: &Config) -> Result<PgConnectOptions, AppError> {
+    let options = PgConnectOptions::from_str(config.database.url.reveal())
+        .map_err(|error| AppError::Url(error.to_string()))?;
+    Ok(match config.database.password.reveal() {
+        "" => options,
+        password => options.password(password),
+    })
+}
+
+fn cluster_settings(config: &Config) -> postgres::Settings {
+    let mut settings = postgres::Settings::new(&config.data_dir);
+    settings.bin_dir.clone_from(&config.database.pg_bin);
+    settings.options = config
+        .database
+        .cluster_options
+        .iter()
+        .filter_map(|option| option.split_once('='))
+        .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
+        .collect();
+    settings
+}
+
+fn open_options(config: &Config) -> OpenOptions {
+    let database = &config.database;
+    OpenOptions {
+        pools: PoolSizes {
+            ingest: database.ingest_connections,
+            query: database.query_connections,
+            control: database.control_connections,
+            connect_timeout: database.connect_timeout,
+            query_timeout: database.query_timeout,
+        },
+        partitions_ahead: i32::try_from(config.partitions.ahead).unwrap_or(i32::MAX),
+        allow_volatile: database.unsafe_allow_volatile,
+    }
+}

@@ -1,0 +1,110 @@
+//! What the running service tells about itself.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use sqlx::PgPool;
+use tokio::time::timeout;
+
+use super::Database;
+use crate::api::health::{Condition, DatabaseHost, DatabaseStatus, LogStatus, Obstacle, Privileges, Probe, QueueStatus};
+use crate::api::problem::Problem;
+use crate::auth::{Auth, Tenant};
+use crate::ingest::Ingest;
+use crate::metrics::{LoginOutcome, Metrics, PoolState};
+use crate::store::{self, Facts, Store, log, partitions};
+
+/// A health check that takes longer is a failed one.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+pub(super) struct ServiceProbe {
+    store: Store,
+    host: DatabaseHost,
+    auth: Arc<Auth>,
+    ingest: Arc<Ingest>,
+}
+
+impl ServiceProbe {
+    pub(super) fn new(database: &Database, auth: &Arc<Auth>, ingest: &Arc<Ingest>) -> Self {
+        Self {
+            store: database.store.clone(),
+            host: if database.cluster.is_some() { DatabaseHost::Embedded } else { DatabaseHost::External },
+            auth: Arc::clone(auth),
+            ingest: Arc::clone(ingest),
+        }
+    }
+
+    async fn find_obstacles(&self) -> Vec<Obstacle> {
+        let obstacle = |check, reason: &str| vec![Obstacle { check, reason: reason.to_owned() }];
+        match timeout(CHECK_TIMEOUT, partitions::covers_now(&self.store.query)).await {
+            Ok(Ok(true)) => Vec::new(),
+            Ok(Ok(false)) => obstacle("partitions", "there is no partition for this month"),
+            Ok(Err(_)) | Err(_) => obstacle("database", "the database does not answer"),
+        }
+    }
+
+    async fn find_condition(&self, tenant: &Tenant) -> Result<Condition, Problem> {
+        let size = log::size(&self.store.query, tenant.id).await.map_err(|_| Problem::database_unavailable())?;
+        let Facts { server_version, privileges, volatile } = &self.store.facts;
+        let (events, bytes) = self.ingest.queued();
+        Ok(Condition {
+            database: DatabaseStatus {
+                version: server_version.clone(),
+                host: self.host,
+                privileges: match privileges {
+                    store::Privileges::Separate => Privileges::Separate,
+                    store::Privileges::Single => Privileges::Single,
+                },
+            },
+            queue: QueueStatus { events: events as u64, bytes: bytes as u64 },
+            seconds_since_commit: self.ingest.since_last_commit().map(|since| since.as_secs_f64()),
+            log: LogStatus { tenant: tenant.name.clone(), size },
+            unsafe_settings: volatile.clone(),
+        })
+    }
+}
+
+impl Probe for ServiceProbe {
+    fn obstacles(&self) -> BoxFuture<'_, Vec<Obstacle>> {
+        Box::pin(self.find_obstacles())
+    }
+
+    fn condition<'a>(&'a self, tenant: &'a Tenant) -> BoxFuture<'a, Result<Condition, Problem>> {
+        Box::pin(self.find_condition(tenant))
+    }
+
+    fn measure(&self, metrics: &Metrics) {
+        let (events, bytes) = self.ingest.queued();
+        metrics.queue_events.set(events as i64);
+        metrics.queue_bytes.set(bytes as i64);
+        let counters = self.auth.counters();
+        for (outcome, counter) in [
+            ("accepted", &counters.accepted),
+            ("rejected", &counters.rejected),
+            ("busy", &counters.busy),
+            ("unavailable", &counters.unavailable),
+        ] {
+            mirror(&metrics.logins.get_or_create(&LoginOutcome { outcome }), counter.load(Ordering::Relaxed));
+        }
+        mirror(&metrics.argon2_runs, self.auth.argon2_runs());
+        for (pool, connections) in
+            [("ingest", &self.store.ingest), ("query", &self.store.query), ("control", &self.store.control)]
+        {
+            measure_pool(metrics, pool, connections);
+        }
+    }
+}
+
+/// Brings a counter up to a total that is kept elsewhere.
+fn mirror(counter: &prometheus_client::metrics::counter::Counter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}
+
+fn measure_pool(metrics: &Metrics, pool: &'static str, connections: &PgPool) {
+    let idle = connections.num_idle() as i64;
+    let all = i64::from(connections.size());
+    metrics.pool_connections.get_or_create(&PoolState { pool, state: "idle" }).set(idle);
+    metrics.pool_connections.get_or_create(&PoolState { pool, state: "busy" }).set(all - idle);
+}

@@ -1,0 +1,167 @@
+//! A running service: built, then run until it is told to stop.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use http::HeaderValue;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::probe::ServiceProbe;
+use super::{AppError, Database, ensure_first_user, open_store};
+use crate::api::{self, ApiState};
+use crate::auth::{self, Auth};
+use crate::config::Config;
+use crate::ingest::{self, Ingest};
+use crate::metrics::Metrics;
+use crate::query::cursor::CursorKey;
+use crate::store::{Store, settings};
+use crate::{lifecycle, listen};
+
+/// Seals cursors; the same for all instances.
+const CURSOR_KEY: &str = "cursor_key";
+
+/// Everything that runs. Owns the database; its parts share clones of the store.
+pub struct App {
+    config: Config,
+    database: Database,
+    listeners: Vec<TcpListener>,
+    auth: Arc<Auth>,
+    ingest: Arc<Ingest>,
+    metrics: Arc<Metrics>,
+    cursor_key: [u8; 32],
+}
+
+/// Opens the database and binds the addresses. Nothing is served yet.
+pub async fn build(config: Config) -> Result<App, AppError> {
+    // First, as it fails fast and names whoever holds the port.
+    let listeners = listen::bind(&config.server.listen)?;
+    warn_if_exposed(&listeners);
+    let database = open_store(&config).await?;
+    let store = &database.store;
+    ensure_first_user(store, &config).await?;
+    let cursor_key = shared_key(store, CURSOR_KEY).await?;
+    let metrics = Arc::new(Metrics::new());
+    let auth = Auth::new(store.control.clone(), auth_settings(&config))?;
+    let ingest = Arc::new(Ingest::new(store.clone(), ingest_limits(&config), Arc::clone(&metrics)));
+    Ok(App { config, database, listeners, auth, ingest, metrics, cursor_key })
+}
+
+impl App {
+    /// The addresses that are bound, in the order of the configuration.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.database.store
+    }
+
+    /// Serves until `stop` completes. What was accepted by then is finished, everything else refused.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), AppError> {
+        for address in self.addresses() {
+            info!(%address, "listening on http://{address}");
+        }
+        let (draining, stopping) = watch::channel(false);
+        let store = self.database.store.clone();
+        let maintenance = tokio::spawn(lifecycle::maintain(
+            store.clone(),
+            i32::try_from(self.config.partitions.ahead).unwrap_or(i32::MAX),
+            stopped(stopping.clone()),
+        ));
+        let credentials = tokio::spawn(Arc::clone(&self.auth).watch(stopped(stopping.clone())));
+        let state = ApiState {
+            authenticator: Arc::new(Arc::clone(&self.auth)),
+            probe: Arc::new(ServiceProbe::new(&self.database, &self.auth, &self.ingest)),
+            metrics: Arc::clone(&self.metrics),
+            draining: stopping,
+            settings: Arc::new(api_settings(&self.config)),
+            ingest: Arc::clone(&self.ingest),
+            reads: store.query.clone(),
+            cursors: CursorKey::new(self.cursor_key),
+        };
+        let grace = self.config.server.shutdown_grace;
+        let announce = async move {
+            stop.await;
+            info!("stopping: finishing what was accepted");
+            // Nobody listens if all parts have ended already.
+            let _ = draining.send(true);
+        };
+        let served = api::serve::serve(self.listeners, api::routes(&state), announce, grace).await;
+        self.ingest.drain().await;
+        for task in [maintenance, credentials] {
+            // A part that panicked has been logged; there is nothing of it left to finish.
+            let _ = task.await;
+        }
+        self.database.close().await;
+        info!("stopped");
+        served.map_err(AppError::Serve)
+    }
+}
+
+/// Completes when the service is to stop, or is gone.
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+fn warn_if_exposed(listeners: &[TcpListener]) {
+    for address in listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
+        if !address.ip().is_loopback() {
+            warn!(
+                %address,
+                "PASSWORDS TRAVEL IN THE CLEAR: {address} is reachable from other machines and has no TLS. \
+                 Put a TLS proxy in front, or listen on 127.0.0.1"
+            );
+        }
+    }
+}
+
+/// A random key that all instances share; the first to start makes it.
+async fn shared_key(store: &Store, name: &str) -> Result<[u8; 32], AppError> {
+    let mut fresh = [0; 32];
+    getrandom::fill(&mut fresh).map_err(AppError::Random)?;
+    let key = settings::get_or_insert(&store.control, name, &fresh).await.map_err(AppError::Settings)?;
+    key.try_into().map_err(|_| AppError::Settings(sqlx::Error::Decode("a key of other than 32 bytes".into())))
+}
+
+fn auth_settings(config: &Config) -> auth::Settings {
+    let defaults = auth::Settings::default();
+    auth::Settings {
+        slots: match config.auth.argon2_slots {
+            0 => defaults.slots,
+            slots => slots,
+        },
+        queue: config.auth.argon2_queue,
+        ..defaults
+    }
+}
+
+fn ingest_limits(config: &Config) -> ingest::Limits {
+    ingest::Limits {
+        tenant_events: config.ingest.queue_events_per_tenant,
+        tenant_bytes: config.ingest.queue_bytes_per_tenant,
+        total_bytes: config.ingest.queue_bytes,
+        answer_timeout: config.ingest.answer_timeout,
+        partitions_ahead: i32::try_from(config.partitions.ahead).unwrap_or(i32::MAX),
+    }
+}
+
+fn api_settings(config: &Config) -> api::Settings {
+    let limits = &config.limits;
+    api::Settings {
+        limits: api::Limits {
+            url_bytes: limits.url_bytes,
+            event_body_bytes: limits.event_body_bytes as u64,
+            batch_body_bytes: limits.batch_body_bytes as u64,
+            query_body_bytes: limits.query_body_bytes as u64,
+            body_timeout: config.server.request_timeout,
+        },
+        batch_events: limits.batch_events,
+        cors_origins: config
+            .server
+            .cors_origins
+            .iter()
+            .filter_map(|origin| HeaderValue::from_str(origin).ok())
+            .collect(),
+    }
+}

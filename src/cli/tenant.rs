@@ -1,0 +1,69 @@
+//! `eventlogger tenant`: the owners of logs.
+
+use std::io::Write;
+
+use clap::Subcommand;
+use serde_json::json;
+use sqlx::PgPool;
+
+use super::arguments::{explain, tenant_name};
+use super::table::{second, write_table};
+use crate::store::principals::{create_tenant, list_tenants};
+
+const EXAMPLES: &str = "\
+Examples:
+  eventlogger tenant add acme
+  eventlogger user add ann --tenant acme --role admin,reader,writer
+  curl -u acme/ann:PASSWORD http://localhost:5000/events";
+
+/// Manage tenants: each has a log, users and tokens of its own
+#[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub enum Command {
+    /// Add a tenant with an empty log
+    ///
+    /// The name is part of logins, tokens and checkpoints: it cannot be changed, and a tenant cannot be
+    /// removed.
+    #[command(after_help = EXAMPLES)]
+    Add {
+        /// 1 to 63 of the characters a-z, 0-9 and '-'
+        #[arg(value_parser = tenant_name)]
+        name: String,
+    },
+    /// List tenants
+    List {
+        /// Print a JSON array
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub async fn run(command: Command, pool: &PgPool, out: &mut impl Write) -> anyhow::Result<()> {
+    match command {
+        Command::Add { name } => match create_tenant(pool, &name).await {
+            Ok(_) => writeln!(
+                out,
+                "Added tenant {name}. Give it an admin: eventlogger user add NAME --tenant {name} --role admin,reader,writer"
+            )?,
+            Err(error) => return Err(explain(pool, &name, error).await),
+        },
+        Command::List { json } => list(pool, json, out).await?,
+    }
+    Ok(())
+}
+
+async fn list(pool: &PgPool, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    let tenants = list_tenants(pool).await?;
+    if json {
+        let tenants: Vec<_> = tenants
+            .iter()
+            .map(|t| json!({ "name": t.name, "log_id": t.log_id, "created_at": second(t.created_at) }))
+            .collect();
+        writeln!(out, "{}", serde_json::to_string_pretty(&tenants)?)?;
+    } else {
+        let rows: Vec<_> =
+            tenants.into_iter().map(|t| [t.name, t.log_id.to_string(), second(t.created_at)]).collect();
+        write_table(out, ["TENANT", "LOG", "CREATED"], &rows)?;
+    }
+    Ok(())
+}

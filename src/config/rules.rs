@@ -1,0 +1,201 @@
+//! What a value must be: each key's rule, and the rules that tie keys together.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+
+use config::ValueKind;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::{Config, ConfigError, Fault};
+
+const KIB: i64 = 1024;
+const MIB: i64 = 1024 * KIB;
+const GIB: i64 = 1024 * MIB;
+
+enum Rule {
+    Integer(RangeInclusive<i64>),
+    Boolean,
+    Text,
+    /// Text that is never shown, and what it must look like.
+    Secret(fn(&str) -> bool, &'static str),
+    Form(fn(&str) -> bool, &'static str),
+    /// A list whose items each have this form.
+    List(fn(&str) -> bool, &'static str),
+}
+
+use Rule::{Boolean, Form, Integer, List, Secret, Text};
+
+fn rule(key: &str) -> Option<Rule> {
+    Some(match key {
+        "data_dir" | "database.pg_bin" => Text,
+        "admin_user" => {
+            Form(|text| (1..=256).contains(&text.chars().count()), "a name of 1 to 256 characters")
+        }
+        "admin_password" => Secret(|text| text.len() <= 1024, "text of at most 1024 bytes"),
+        "server.listen" => {
+            List(|text| text.parse::<SocketAddr>().is_ok(), "an IP:port such as 127.0.0.1:5000")
+        }
+        "server.cors_origins" => List(is_web_origin, "an origin such as https://audit.example.org"),
+        "server.connections" => Integer(1..=1_000_000),
+        "server.header_timeout_seconds" => Integer(1..=300),
+        "server.request_timeout_seconds" => Integer(1..=3600),
+        "server.shutdown_grace_seconds" => Integer(0..=3600),
+        "database.url" => Secret(is_database_url, "empty or a URL beginning with postgres://"),
+        "database.password" => Secret(|_| true, "text"),
+        "database.cluster_options" => List(is_assignment, "name=value, such as shared_buffers=512MB"),
+        "database.ingest_connections" | "database.query_connections" | "database.control_connections" => {
+            Integer(1..=1000)
+        }
+        "database.connect_timeout_seconds" | "database.query_timeout_seconds" => Integer(1..=3600),
+        "database.unsafe_allow_volatile" => Boolean,
+        "ingest.queue_events_per_tenant" => Integer(1..=10_000_000),
+        "ingest.queue_bytes_per_tenant" | "ingest.queue_bytes" => Integer(MIB..=64 * GIB),
+        "ingest.answer_timeout_seconds" => Integer(1..=3600),
+        "limits.event_body_bytes" => Integer(KIB..=16 * MIB),
+        "limits.batch_body_bytes" => Integer(KIB..=GIB),
+        "limits.query_body_bytes" => Integer(KIB..=MIB),
+        "limits.batch_events" => Integer(1..=10_000),
+        "limits.url_bytes" => Integer(KIB..=64 * KIB),
+        // Another instance may change a password; no answer may rest on the old one for longer.
+        "auth.cache_seconds" => Integer(0..=60),
+        "auth.argon2_slots" => Integer(0..=1024),
+        "auth.argon2_queue" => Integer(0..=100_000),
+        "log.format" => Form(|text| matches!(text, "auto" | "json" | "pretty"), "auto, json or pretty"),
+        "log.filter" => Form(is_log_filter, "a level, or a list such as info,eventlogger::ingest=debug"),
+        "partitions.ahead" => Integer(2..=24),
+        _ => return None,
+    })
+}
+
+/// Checks one value against its key's rule; the error says what was found and what is expected.
+pub(super) fn check(key: &str, value: &ValueKind) -> Result<(), String> {
+    let rule = rule(key).ok_or_else(|| format!("`{key}` has no rule"))?;
+    let found = if matches!(rule, Secret(..)) { "not that (and not shown)".to_owned() } else { shown(value) };
+    let (right, expected) = match (rule, value) {
+        (Integer(range), ValueKind::I64(number)) => (range.contains(number), integer(&range)),
+        (Integer(range), _) => (false, integer(&range)),
+        (Boolean, value) => (matches!(value, ValueKind::Boolean(_)), "true or false".to_owned()),
+        (Text, value) => (matches!(value, ValueKind::String(_)), "text".to_owned()),
+        (Secret(is, what) | Form(is, what), ValueKind::String(text)) => (is(text), what.to_owned()),
+        (Secret(_, what) | Form(_, what), _) => (false, what.to_owned()),
+        (List(is, what), ValueKind::Array(items)) => {
+            let right = items.iter().all(|item| matches!(&item.kind, ValueKind::String(text) if is(text)));
+            (right, format!("a list, each item {what}"))
+        }
+        (List(_, what), _) => (false, format!("a list, each item {what}")),
+    };
+    if right { Ok(()) } else { Err(format!("`{key}` is {found}; expected {expected}")) }
+}
+
+fn integer(range: &RangeInclusive<i64>) -> String {
+    format!("an integer from {} to {}", range.start(), range.end())
+}
+
+fn shown(value: &ValueKind) -> String {
+    match value {
+        ValueKind::String(text) => format!("{text:?}"),
+        ValueKind::Array(items) => {
+            let items: Vec<_> = items.iter().map(|item| shown(&item.kind)).collect();
+            format!("[{}]", items.join(", "))
+        }
+        ValueKind::Nil => "nothing".to_owned(),
+        ValueKind::Table(_) => "a section".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn is_web_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', '?', '#', '@', ' ']))
+}
+
+fn is_database_url(text: &str) -> bool {
+    text.is_empty() || text.starts_with("postgres://") || text.starts_with("postgresql://")
+}
+
+fn is_assignment(text: &str) -> bool {
+    let is_name = |name: &str| {
+        !name.is_empty()
+            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_.".contains(c))
+    };
+    text.split_once('=').is_some_and(|(name, value)| is_name(name) && !value.is_empty())
+}
+
+/// `EnvFilter` would take a misspelt level for a target's name and log nothing else.
+fn is_log_filter(text: &str) -> bool {
+    let is_meant = |item: &str| item.contains('=') || item.parse::<LevelFilter>().is_ok();
+    text.split(',').all(is_meant) && EnvFilter::try_new(text).is_ok()
+}
+
+/// The rules between keys, and those that need the machine.
+pub(super) fn check_together(config: &Config) -> Result<(), ConfigError> {
+    let mut faults = Vec::new();
+    let mut require = |right: bool, key: &str, detail: String| {
+        if !right {
+            faults.push(Fault { origin: config.origin(key).cloned(), detail });
+        }
+    };
+    let (ingest, limits) = (&config.ingest, &config.limits);
+    require(!config.server.listen.is_empty(), "server.listen", "`server.listen` names no address".into());
+    require(
+        ingest.queue_events_per_tenant >= limits.batch_events,
+        "ingest.queue_events_per_tenant",
+        format!(
+            "`ingest.queue_events_per_tenant` cannot hold one batch; it needs at least {}",
+            limits.batch_events
+        ),
+    );
+    require(
+        ingest.queue_bytes_per_tenant >= limits.batch_body_bytes,
+        "ingest.queue_bytes_per_tenant",
+        format!(
+            "`ingest.queue_bytes_per_tenant` cannot hold one batch; it needs at least {}",
+            limits.batch_body_bytes
+        ),
+    );
+    require(
+        ingest.queue_bytes >= ingest.queue_bytes_per_tenant,
+        "ingest.queue_bytes",
+        "`ingest.queue_bytes` is less than `ingest.queue_bytes_per_tenant`".into(),
+    );
+    if let Some(folder) = &config.database.pg_bin {
+        let missing = ["postgres", "initdb"].into_iter().find(|name| !folder.join(name).is_file());
+        let missing = missing.unwrap_or_default();
+        require(
+            missing.is_empty(),
+            "database.pg_bin",
+            format!(
+                "{} has no `{missing}`; name the folder that holds PostgreSQL's server programs",
+                folder.display()
+            ),
+        );
+    }
+    if faults.is_empty() { Ok(()) } else { Err(ConfigError(faults)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_documented_key_has_a_rule_that_its_default_meets() {
+        for (key, default) in super::super::layers::known().unwrap() {
+            assert_eq!(check(&key, &default), Ok(()), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_not_shown_when_it_is_refused() {
+        let error = check("database.url", &"mysql://root:hunter2@db".into()).unwrap_err();
+        assert!(error.contains("postgres://") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn an_origin_is_a_scheme_and_a_host() {
+        assert!(is_web_origin("https://audit.example.org") && is_web_origin("http://localhost:3000"));
+        for wrong in ["*", "audit.example.org", "https://a.example/path", "https://*.example"] {
+            assert!(!is_web_origin(wrong), "{wrong}");
+        }
+    }
+}

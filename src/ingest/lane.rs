@@ -1,0 +1,336 @@
+//! A tenant's lane: the only task of this instance that writes to the tenant's log.
+//!
+//! Per group: lock the head, look up keys, insert, COMMIT, answer. The head lock orders instances; the
+//! lane's memory of the tree is used only while the head row says the same.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use sqlx::{Connection, PgConnection, Postgres, Transaction};
+use tokio::time::sleep;
+use tracing::{error, info, warn};
+
+use super::queue::{Group, Item, Queue};
+use super::rebuild::{self, RebuildError};
+use super::sequence::{Fate, LogState, Sequenced, sequence};
+use super::{IngestError, LastCommit, Limits, Reason, Receipt, Recorded};
+use crate::auth::Tenant;
+use crate::metrics::{Metrics, Reason as RejectReason};
+use crate::store::{Store, log, partitions};
+
+/// An event's time comes from the database; if that is wrong, better no event than a false one.
+const CLOCK_TOLERANCE: Duration = Duration::from_mins(5);
+/// After a restart of the database every pooled connection is dead; how long to go on trying others.
+const RECONNECT_FOR: Duration = Duration::from_secs(3);
+/// How long to ask what became of a COMMIT whose answer was lost.
+const RESOLVE_FOR: Duration = Duration::from_secs(30);
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+pub(super) struct Lane {
+    store: Store,
+    tenant: Arc<Tenant>,
+    queue: Arc<Queue>,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    last_commit: Arc<LastCommit>,
+    /// Owned by this task alone; `None` until read from the database.
+    state: Option<LogState>,
+}
+
+/// Why a group is not in the log.
+enum Failure {
+    /// The database refuses the data: find the event at fault.
+    Data(String),
+    /// Nothing was written, and it is nobody's fault.
+    NotRecorded(Reason),
+    /// The connection broke before COMMIT was sent.
+    Disconnected(sqlx::Error),
+    /// COMMIT was sent and its answer lost, and nothing more could be found out.
+    InDoubt,
+}
+
+impl Lane {
+    pub(super) fn new(
+        store: Store,
+        tenant: Arc<Tenant>,
+        queue: Arc<Queue>,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+        last_commit: Arc<LastCommit>,
+    ) -> Self {
+        Self { store, tenant, queue, limits, metrics, last_commit, state: None }
+    }
+
+    pub(super) async fn run(mut self) {
+        while let Some(group) = self.queue.next_group().await {
+            self.record(group).await;
+        }
+    }
+
+    /// Records a group, halving it as long as the database refuses it, so that a bad event hurts only itself.
+    async fn record(&mut self, group: Group) {
+        let mut groups = vec![group];
+        while let Some(mut group) = groups.pop() {
+            group.items.retain(Item::is_wanted);
+            if group.items.is_empty() {
+                continue;
+            }
+            match self.commit(&mut group).await {
+                Ok(()) => {}
+                Err(Failure::Data(_)) if group.items.len() > 1 && !group.atomic => {
+                    let rest = group.items.split_off(group.items.len() / 2);
+                    groups.push(Group { items: rest, atomic: false });
+                    groups.push(group);
+                }
+                Err(failure) => self.give_up(group, failure),
+            }
+        }
+    }
+
+    fn give_up(&self, group: Group, failure: Failure) {
+        let error = match failure {
+            Failure::Data(detail) => IngestError::Refused(detail),
+            Failure::NotRecorded(reason) => IngestError::NotRecorded(reason),
+            Failure::Disconnected(error) => {
+                warn!(tenant = %self.tenant.name, %error, "no connection to the database");
+                IngestError::NotRecorded(Reason::Database)
+            }
+            Failure::InDoubt => IngestError::Unknown { id: None },
+        };
+        let reason = RejectReason { code: error.code() };
+        self.metrics.events_rejected.get_or_create(&reason).inc_by(group.items.len() as u64);
+        for item in group.items {
+            item.answer(Err(error.clone()));
+        }
+    }
+
+    /// One transaction. On success all items have been answered and removed.
+    async fn commit(&mut self, group: &mut Group) -> Result<(), Failure> {
+        let begun = Instant::now();
+        loop {
+            let result = self.attempt(group).await;
+            if !matches!(result, Ok(()) | Err(Failure::InDoubt)) {
+                group.items.iter().for_each(Item::rolled_back);
+            }
+            match result {
+                Err(Failure::Disconnected(_)) if begun.elapsed() < RECONNECT_FOR => sleep(RETRY_PAUSE).await,
+                result => return result,
+            }
+        }
+    }
+
+    async fn attempt(&mut self, group: &mut Group) -> Result<(), Failure> {
+        let begun = Instant::now();
+        let mut transaction = self.store.ingest.begin().await.map_err(Failure::of)?;
+        let sequenced = match self.prepare(&mut transaction, group).await {
+            Ok(sequenced) => sequenced,
+            Err(failure) => return Err(self.roll_back(transaction, failure).await),
+        };
+        if sequenced.rows.is_empty() {
+            let fates = sequenced.fates;
+            transaction.rollback().await.map_err(Failure::Disconnected)?;
+            answer(&mut group.items, fates, &[]);
+            return Ok(());
+        }
+        if let Err(error) = transaction.commit().await {
+            warn!(tenant = %self.tenant.name, %error, "the answer to COMMIT was lost; asking the database");
+            self.state = None;
+            self.resolve(&sequenced).await?;
+        }
+        let Sequenced { rows, fates, state, .. } = sequenced;
+        let outcomes: Vec<Recorded> = rows.into_iter().map(recorded).collect();
+        self.state = Some(state);
+        self.count(outcomes.len(), begun.elapsed());
+        answer(&mut group.items, fates, &outcomes);
+        Ok(())
+    }
+
+    /// Everything between BEGIN and COMMIT.
+    async fn prepare<'a>(
+        &mut self,
+        transaction: &mut PgConnection,
+        group: &'a Group,
+    ) -> Result<Sequenced<'a>, Failure> {
+        let items = &group.items;
+        let head = log::lock_head(transaction, self.tenant.id).await.map_err(Failure::of)?;
+        check_clock(&head)?;
+        let state = match self.state.take() {
+            Some(state) if state.matches(&head) => state,
+            _ => rebuild::read(transaction, self.tenant.id, &head).await.map_err(|error| self.unreadable(error))?,
+        };
+        let known = self.find_keys(transaction, items).await.map_err(Failure::of)?;
+        let mut sequenced = sequence(items, self.tenant.log_id, &head, &state, known).map_err(|error| {
+            error!(%error, "the operating system gives no random numbers");
+            Failure::NotRecorded(Reason::Database)
+        })?;
+        self.state = Some(state);
+        if group.atomic {
+            sequenced.abort_on_conflict();
+        }
+        if !sequenced.rows.is_empty() {
+            let Sequenced { rows, tiles, keys, head, .. } = &sequenced;
+            log::append(transaction, self.tenant.id, rows, tiles, keys, head).await.map_err(Failure::of)?;
+        }
+        Ok(sequenced)
+    }
+
+    /// A statement of its own, after the lock: the locking statement's snapshot may be older than the lock.
+    async fn find_keys(
+        &self,
+        transaction: &mut PgConnection,
+        items: &[Item],
+    ) -> Result<Vec<log::Key>, sqlx::Error> {
+        let (principals, keys): (Vec<i64>, Vec<String>) = items
+            .iter()
+            .filter_map(|item| Some((item.recorder.principal_id, item.event.idempotency_key.clone()?)))
+            .unzip();
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        log::find_keys(transaction, self.tenant.id, &principals, &keys).await
+    }
+
+    fn unreadable(&self, error: RebuildError) -> Failure {
+        match error {
+            RebuildError::Database(error) => Failure::of(error),
+            RebuildError::Inconsistent(what) => {
+                error!(tenant = %self.tenant.name, what, "the stored tree contradicts itself; writes are refused");
+                Failure::NotRecorded(Reason::Inconsistent)
+            }
+        }
+    }
+
+    fn count(&self, events: usize, took: Duration) {
+        self.metrics.events_recorded.inc_by(events as u64);
+        self.metrics.batches.inc();
+        self.metrics.batch_events.observe(events as f64);
+        self.metrics.commit_duration.observe(took.as_secs_f64());
+        self.last_commit.touch();
+    }
+
+    async fn roll_back(&self, transaction: Transaction<'_, Postgres>, failure: Failure) -> Failure {
+        if let Err(error) = transaction.rollback().await {
+            return match failure {
+                Failure::Data(_) => Failure::Disconnected(error),
+                other => other,
+            };
+        }
+        if matches!(failure, Failure::NotRecorded(Reason::Partition)) {
+            self.make_partitions().await;
+        }
+        failure
+    }
+
+    async fn make_partitions(&self) {
+        match partitions::ensure(&self.store.control, self.limits.partitions_ahead).await {
+            Ok(made) => info!(partitions = ?made, "made missing partitions"),
+            Err(error) => warn!(%error, "a partition is missing and could not be made"),
+        }
+    }
+
+    /// Asks another connection whether the group is in the log. Its lock waits for the lost transaction to end.
+    async fn resolve(&self, sequenced: &Sequenced<'_>) -> Result<(), Failure> {
+        let Some(first) = sequenced.rows.first() else { return Ok(()) };
+        let begun = Instant::now();
+        loop {
+            match self.is_recorded(first).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => return Err(Failure::NotRecorded(Reason::Database)),
+                Err(error) if begun.elapsed() > RESOLVE_FOR => {
+                    error!(tenant = %self.tenant.name, %error, first.seq, "a commit stays in doubt");
+                    return Err(Failure::InDoubt);
+                }
+                Err(_) => sleep(RETRY_PAUSE).await,
+            }
+        }
+    }
+
+    async fn is_recorded(&self, row: &log::Row<'_>) -> Result<bool, sqlx::Error> {
+        let mut connection = self.store.ingest.acquire().await?;
+        let mut transaction = connection.begin().await?;
+        log::lock_head(&mut transaction, self.tenant.id).await?;
+        let there = log::contains(&mut transaction, self.tenant.id, row.received_at, row.seq, row.id).await?;
+        transaction.rollback().await?;
+        Ok(there)
+    }
+}
+
+impl LogState {
+    fn matches(&self, head: &log::Head) -> bool {
+        self.epoch == head.epoch && self.tree.size() == head.size && self.tree.root() == head.root
+    }
+}
+
+impl Failure {
+    /// Sorts an error of a statement before COMMIT.
+    fn of(error: sqlx::Error) -> Self {
+        let sqlx::Error::Database(database) = &error else {
+            return match error {
+                sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => Self::Disconnected(error),
+                other => {
+                    warn!(error = %other, "the database did not record a group");
+                    Self::NotRecorded(Reason::Database)
+                }
+            };
+        };
+        let code = database.code().unwrap_or_default().into_owned();
+        match code.as_str() {
+            // Shutting down, crashed, starting up.
+            "57P01" | "57P02" | "57P03" => Self::Disconnected(error),
+            "23514" if database.constraint().is_none() => Self::NotRecorded(Reason::Partition),
+            // Data exceptions, violated constraints, limits of an index or a value.
+            _ if ["22", "23", "54"].contains(&&code[..2.min(code.len())]) => Self::Data(database.message().to_owned()),
+            _ => {
+                warn!(code, error = database.message(), "the database did not record a group");
+                Self::NotRecorded(Reason::Database)
+            }
+        }
+    }
+}
+
+fn check_clock(head: &log::Head) -> Result<(), Failure> {
+    let here = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let there = Duration::from_micros(head.last_received_at.max(head.now).as_micros().max(0).unsigned_abs());
+    if here.abs_diff(there) > CLOCK_TOLERANCE {
+        warn!(?here, ?there, "the clocks of database and instance differ by more than five minutes");
+        return Err(Failure::NotRecorded(Reason::Clock));
+    }
+    Ok(())
+}
+
+fn recorded(row: log::Row<'_>) -> Recorded {
+    Recorded {
+        id: row.id,
+        seq: row.seq,
+        timestamp: row.envelope.timestamp,
+        received_at: row.received_at,
+        duplicate: false,
+        receipt: Some(Receipt {
+            entry: row.entry,
+            envelope: row.envelope.canonical(),
+            envelope_salt: row.envelope_salt,
+            payload_salt: row.payload.map(|(_, salt)| salt),
+        }),
+    }
+}
+
+/// Tells each submitter what became of its event.
+fn answer(items: &mut Vec<Item>, fates: Vec<Fate>, recorded: &[Recorded]) {
+    for (item, fate) in items.drain(..).zip(fates) {
+        let outcome = match fate {
+            Fate::Recorded(row) => Ok(recorded[row].clone()),
+            Fate::Duplicate(key) => Ok(Recorded {
+                id: key.event_id,
+                seq: key.seq,
+                timestamp: key.received_at,
+                received_at: key.received_at,
+                duplicate: true,
+                receipt: None,
+            }),
+            Fate::Conflict(key) => Err(IngestError::KeyConflict { seq: key.seq, id: key.event_id }),
+            Fate::Aborted => Err(IngestError::Aborted),
+            Fate::Dropped => Err(IngestError::NotRecorded(Reason::Timeout)),
+        };
+        item.answer(outcome);
+    }
+}

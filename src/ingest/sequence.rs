@@ -1,0 +1,174 @@
+//! From submitted events to rows, leaves and tiles: the part of the commit that needs no database.
+
+use std::collections::HashMap;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use uuid::Uuid;
+
+use super::ids::next_id;
+use super::queue::Item;
+use crate::event::{self, Entry, EntryKind, Envelope, NewEvent, Salt, Timestamp};
+use crate::merkle::{Hash, Tree, leaf_hash};
+use crate::store::log::{Head, Key, NewTile, Row};
+
+/// A writer's memory of its log, valid as long as the head says the same.
+#[derive(Clone)]
+pub(super) struct LogState {
+    pub(super) tree: Tree,
+    pub(super) epoch: i32,
+    /// When the first event of the partial level-0 tile was received.
+    pub(super) tile_start: Option<Timestamp>,
+}
+
+/// What becomes of one submitted event if the transaction commits.
+pub(super) enum Fate {
+    /// It is row `.0`.
+    Recorded(usize),
+    /// Its key already stands for an event with the same content.
+    Duplicate(Box<Key>),
+    /// Its key already stands for another event, or for one that was redacted.
+    Conflict(Box<Key>),
+    /// Another event of the same atomic submission cannot be recorded.
+    Aborted,
+    /// Its submitter has left.
+    Dropped,
+}
+
+/// The outcome of sequencing a group: everything that one transaction writes.
+pub(super) struct Sequenced<'a> {
+    pub(super) rows: Vec<Row<'a>>,
+    pub(super) tiles: Vec<NewTile>,
+    pub(super) keys: Vec<Key>,
+    pub(super) fates: Vec<Fate>,
+    pub(super) head: Head,
+    pub(super) state: LogState,
+}
+
+/// Gives each new event its place in the log. `known` are the keys found in the database.
+pub(super) fn sequence<'a>(
+    items: &'a [Item],
+    log_id: Uuid,
+    head: &Head,
+    state: &LogState,
+    known: Vec<Key>,
+) -> Result<Sequenced<'a>, getrandom::Error> {
+    let mut random = vec![0_u8; items.len() * RANDOM_BYTES];
+    getrandom::fill(&mut random)?;
+    let mut known: HashMap<(i64, String), Key> =
+        known.into_iter().map(|key| ((key.principal_id, key.key.clone()), key)).collect();
+    let mut sequenced = Sequenced {
+        rows: Vec::with_capacity(items.len()),
+        tiles: Vec::new(),
+        keys: Vec::new(),
+        fates: Vec::with_capacity(items.len()),
+        head: Head { last_received_at: head.last_received_at.max(head.now), ..head.clone() },
+        state: state.clone(),
+    };
+    for (item, random) in items.iter().zip(random.chunks_exact(RANDOM_BYTES)) {
+        let fate = sequenced.place(item, log_id, random, &mut known);
+        sequenced.fates.push(fate);
+    }
+    sequenced.head.size = sequenced.state.tree.size();
+    sequenced.head.root = sequenced.state.tree.root();
+    sequenced.head.frontier = sequenced.state.tree.frontier();
+    Ok(sequenced)
+}
+
+/// Per event: two salts, the id's random part, the key's salt.
+const RANDOM_BYTES: usize = 4 * 16;
+
+fn take16(random: &[u8], n: usize) -> Salt {
+    let mut salt = [0; 16];
+    salt.copy_from_slice(&random[n * 16..(n + 1) * 16]);
+    salt
+}
+
+impl<'a> Sequenced<'a> {
+    /// For an atomic group: one conflict, and nothing is recorded.
+    pub(super) fn abort_on_conflict(&mut self) {
+        if self.fates.iter().any(|fate| matches!(fate, Fate::Conflict(_))) {
+            self.rows.clear();
+            for fate in &mut self.fates {
+                if !matches!(fate, Fate::Conflict(_)) {
+                    *fate = Fate::Aborted;
+                }
+            }
+        }
+    }
+
+    fn place(
+        &mut self,
+        item: &'a Item,
+        log_id: Uuid,
+        random: &[u8],
+        known: &mut HashMap<(i64, String), Key>,
+    ) -> Fate {
+        let identity = item.event.idempotency_key.clone().map(|key| (item.recorder.principal_id, key));
+        if let Some(key) = identity.as_ref().and_then(|identity| known.get(identity)) {
+            let key = Box::new(key.clone());
+            return if is_same(&item.event, &key) { Fate::Duplicate(key) } else { Fate::Conflict(key) };
+        }
+        let id = next_id(self.head.last_id, self.head.last_received_at, u128::from_be_bytes(take16(random, 2)));
+        if !item.begin(id) {
+            return Fate::Dropped;
+        }
+        let leaf = self.append(item, log_id, id, random);
+        if let Some(identity) = identity {
+            let salt = take16(random, 3);
+            let key = Key {
+                principal_id: identity.0,
+                key: identity.1.clone(),
+                seq: self.state.tree.size() - 1,
+                event_id: id,
+                received_at: self.head.last_received_at,
+                leaf_hash: leaf,
+                content: Some((salt, content_mac(&salt, &item.event))),
+            };
+            self.keys.push(key.clone());
+            known.insert(identity, key);
+        }
+        Fate::Recorded(self.rows.len() - 1)
+    }
+
+    fn append(&mut self, item: &'a Item, log_id: Uuid, id: Uuid, random: &[u8]) -> Hash {
+        let received_at = self.head.last_received_at;
+        let seq = self.state.tree.size();
+        let envelope = Envelope::new(&item.event, received_at, &item.recorder.recorded_by);
+        let envelope_salt = take16(random, 0);
+        let payload = item.event.payload.as_ref().map(|payload| (payload, take16(random, 1)));
+        let entry = Entry {
+            kind: EntryKind::Event,
+            log_id,
+            seq,
+            received_at,
+            id,
+            envelope: event::commitment(event::Label::Envelope, &envelope_salt, envelope.canonical().as_bytes()),
+            payload: payload.map(|(payload, salt)| event::commitment(event::Label::Payload, &salt, &payload.bytes)),
+        }
+        .to_bytes();
+        let leaf = leaf_hash(&entry);
+        self.rows.push(Row { seq, received_at, id, kind: EntryKind::Event, envelope, envelope_salt, payload, entry });
+        self.head.last_id = id;
+        let start = *self.state.tile_start.get_or_insert(received_at);
+        for tile in self.state.tree.append(leaf) {
+            let times = (tile.level == 0).then_some((start, received_at));
+            self.state.tile_start = None;
+            self.tiles.push(NewTile { tile, received_at: times });
+        }
+        leaf
+    }
+}
+
+/// Only the submitter's own words count: what the service adds differs from try to try.
+fn content_mac(salt: &Salt, event: &NewEvent) -> Hash {
+    let mut mac = Hmac::<Sha256>::new_from_slice(salt).unwrap_or_else(|_| unreachable!("HMAC takes any key"));
+    mac.update(b"audit/idempotency/v1\0");
+    mac.update(&event.content());
+    mac.finalize().into_bytes().into()
+}
+
+fn is_same(event: &NewEvent, key: &Key) -> bool {
+    key.content.as_ref().is_some_and(|(salt, mac)| content_mac(salt, event).ct_eq(mac).into())
+}

@@ -1,0 +1,176 @@
+//! From an empty cluster to a usable store: roles, database, migrations, privileges, partitions.
+//! Every step may be run again, and by several instances at once.
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
+use tracing::{info, warn};
+
+use super::{Access, Facts, PoolSizes, Privileges, Store, StoreError, partitions};
+
+/// Serialises the whole of [`open`]: roles and grants have no lock of their own.
+const BOOTSTRAP_LOCK: i64 = 0x4155_4531_0001;
+const OLDEST_SERVER: i32 = 150_000;
+
+pub const DATABASE: &str = "eventlogger";
+
+#[derive(Clone, Copy, Debug)]
+pub struct OpenOptions {
+    pub pools: PoolSizes,
+    pub partitions_ahead: i32,
+    pub allow_volatile: bool,
+}
+
+/// Makes roles and database in a new embedded cluster. `superuser` connects to its `postgres` database.
+pub async fn prepare_cluster(superuser: &PgConnectOptions) -> Result<(), StoreError> {
+    let prepare = |step| move |source| StoreError::Prepare { step, source };
+    let mut connection = superuser.connect().await.map_err(StoreError::Connect)?;
+    create_roles(&mut connection).await.map_err(prepare("roles"))?;
+    for statement in [
+        "ALTER ROLE eventlogger_owner LOGIN",
+        "ALTER ROLE eventlogger_writer LOGIN",
+        "ALTER ROLE eventlogger_reader LOGIN",
+        "GRANT eventlogger_writer, eventlogger_reader, eventlogger_redactor TO eventlogger_owner",
+    ] {
+        connection.execute(statement).await.map_err(prepare("roles"))?;
+    }
+    let exists = sqlx::query_scalar!("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE)
+        .fetch_optional(&mut connection)
+        .await
+        .map_err(prepare("database"))?;
+    if exists.is_none() {
+        connection
+            .execute("CREATE DATABASE eventlogger OWNER eventlogger_owner")
+            .await
+            .map_err(prepare("database"))?;
+    }
+    connection.close().await.map_err(StoreError::Connect)
+}
+
+/// Checks, migrates and opens the database.
+pub async fn open(access: &Access, options: OpenOptions) -> Result<Store, StoreError> {
+    let mut owner = access.owner().connect().await.map_err(StoreError::Connect)?;
+    let server_version = check_server(&mut owner).await?;
+    let volatile = check_durability(&mut owner, options.allow_volatile).await?;
+
+    lock(&mut owner, "SELECT pg_advisory_lock($1)").await?;
+    let prepared = prepare_database(&mut owner, options).await;
+    lock(&mut owner, "SELECT pg_advisory_unlock($1)").await?;
+    let privileges = prepared?;
+    owner.close().await.map_err(StoreError::Connect)?;
+
+    Ok(Store {
+        ingest: access.ingest_pool(privileges, options.pools),
+        query: access.query_pool(privileges, options.pools),
+        control: access.control_pool(privileges, options.pools),
+        facts: Facts { server_version, privileges, volatile },
+    })
+}
+
+async fn prepare_database(owner: &mut PgConnection, options: OpenOptions) -> Result<Privileges, StoreError> {
+    sqlx::migrate!().run(&mut *owner).await?;
+    let privileges = match grant(owner).await {
+        Ok(()) => Privileges::Separate,
+        Err(reason) => {
+            warn!(
+                %reason,
+                "the database login may not make roles, so everything runs as the owner; \
+                 give it CREATEROLE to separate writer and reader"
+            );
+            Privileges::Single
+        }
+    };
+    let made = partitions::ensure(owner, options.partitions_ahead)
+        .await
+        .map_err(|source| StoreError::Prepare { step: "partitions", source })?;
+    if !made.is_empty() {
+        info!(partitions = ?made, "made {} partitions", made.len());
+    }
+    Ok(privileges)
+}
+
+async fn lock(owner: &mut PgConnection, statement: &'static str) -> Result<(), StoreError> {
+    sqlx::query(statement)
+        .bind(BOOTSTRAP_LOCK)
+        .execute(owner)
+        .await
+        .map_err(|source| StoreError::Prepare { step: "lock", source })?;
+    Ok(())
+}
+
+async fn check_server(owner: &mut PgConnection) -> Result<String, StoreError> {
+    let row = sqlx::query!(
+        r#"SELECT current_setting('server_version_num')::int AS "number!", current_setting('server_version') AS "version!",
+                  'Ж' ILIKE 'ж' AS "folds!""#
+    )
+    .fetch_one(owner)
+    .await
+    .map_err(StoreError::Connect)?;
+    if row.number < OLDEST_SERVER {
+        return Err(StoreError::TooOld { found: row.version });
+    }
+    if !row.folds {
+        return Err(StoreError::Ctype);
+    }
+    Ok(row.version)
+}
+
+/// A 201 is a fact only if COMMIT means "on disk".
+async fn check_durability(owner: &mut PgConnection, allow_volatile: bool) -> Result<Vec<String>, StoreError> {
+    let off = sqlx::query_scalar!(
+        r#"SELECT name AS "name!" FROM pg_settings
+           WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off' ORDER BY name"#
+    )
+    .fetch_all(owner)
+    .await
+    .map_err(StoreError::Connect)?;
+    if !off.is_empty() {
+        if !allow_volatile {
+            return Err(StoreError::Volatile(off));
+        }
+        warn!(settings = ?off, "UNSAFE: acknowledged events can be lost: {} off", off.join(", "));
+    }
+    Ok(off)
+}
+
+async fn create_roles(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    for (role, create) in [
+        ("eventlogger_owner", "CREATE ROLE eventlogger_owner"),
+        ("eventlogger_writer", "CREATE ROLE eventlogger_writer"),
+        ("eventlogger_reader", "CREATE ROLE eventlogger_reader"),
+        ("eventlogger_redactor", "CREATE ROLE eventlogger_redactor"),
+    ] {
+        let exists = sqlx::query_scalar!("SELECT 1 FROM pg_roles WHERE rolname = $1", role)
+            .fetch_optional(&mut *connection)
+            .await?;
+        if exists.is_none() {
+            connection.execute(create).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What each identity may do. All or nothing: in a transaction.
+async fn grant(owner: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let mut transaction = owner.begin().await?;
+    create_roles(&mut transaction).await?;
+    let member = sqlx::query_scalar!(
+        r#"SELECT pg_has_role(current_user, 'eventlogger_writer', 'MEMBER')
+              AND pg_has_role(current_user, 'eventlogger_reader', 'MEMBER') AS "member!""#
+    )
+    .fetch_one(&mut *transaction)
+    .await?;
+    if !member {
+        transaction.execute("GRANT eventlogger_writer, eventlogger_reader TO CURRENT_USER").await?;
+    }
+    for statement in [
+        "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, eventlogger_writer, eventlogger_reader",
+        "REVOKE ALL ON FUNCTION ensure_event_partitions(int) FROM PUBLIC",
+        "GRANT USAGE ON SCHEMA public TO eventlogger_writer, eventlogger_reader",
+        "GRANT SELECT, UPDATE ON heads TO eventlogger_writer",
+        "GRANT SELECT, INSERT ON events, tiles, idempotency TO eventlogger_writer",
+        "GRANT SELECT ON heads, events, tiles TO eventlogger_reader",
+    ] {
+        transaction.execute(statement).await?;
+    }
+    transaction.commit().await
+}

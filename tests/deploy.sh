@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# Deploys into a throw-away folder on a free port, uses the service as the README says, and takes it down again.
+# EVENTLOGGER_BINARY=… tests that binary; otherwise deploy.sh builds the dev profile.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+fail() {
+    printf 'FAILED: %s\n' "$*" >&2
+    ./deploy.sh logs >&2 || true
+    exit 1
+}
+
+# expect WHAT PATTERN TEXT
+expect() {
+    # shellcheck disable=SC2053 # it is a pattern
+    [[ $3 == $2 ]] || fail "$1: expected $2, got: $3"
+    printf 'ok: %s\n' "$1"
+}
+
+# expect_soon WHAT PATTERN COMMAND...: a change by another process is seen within seconds.
+expect_soon() {
+    local deadline=$((SECONDS + 15)) answer
+    # shellcheck disable=SC2053
+    until answer=$("${@:3}") && [[ $answer == $2 ]] || ((SECONDS >= deadline)); do sleep 0.2; done
+    expect "$1" "$2" "$answer"
+}
+
+free_port() {
+    local port
+    while port=$((20000 + RANDOM)); (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
+    echo "$port"
+}
+
+# ask CREDENTIALS PATH [CURL ARGUMENTS...]: the body, and the status on a line of its own.
+ask() {
+    curl --silent --show-error --user "$1" --write-out '\n%{http_code}' "${@:3}" "$url$2"
+}
+
+# processes_of FOLDER: the command lines that name it, where the system shows them.
+processes_of() {
+    local file command
+    for file in /proc/[0-9]*/cmdline; do
+        command=$(tr '\0' ' ' 2>/dev/null <"$file") || continue
+        if [[ $command == *"$1"* ]]; then printf '%s\n' "$command"; fi
+    done 2>/dev/null
+}
+
+# The documents say port 5000, and their reader would see an error; here an error must be one.
+run_shell_blocks() {
+    local wrapper=$folder/wrapper
+    mkdir -p "$wrapper"
+    printf '#!/bin/sh\nexec "%s" --silent --show-error --fail-with-body "$@"\n' "$(command -v curl)" >"$wrapper/curl"
+    chmod 0755 "$wrapper/curl"
+    # shellcheck disable=SC2016
+    sed -n '/^```sh$/,/^```$/{/^```/!p;}' "$1" | sed "s,http://localhost:5000,$url,g" >"$folder/blocks"
+    expect "$1 has shell blocks" '?*' "$(cat "$folder/blocks")"
+    PATH=$wrapper:$PATH bash -euo pipefail "$folder/blocks" >"$folder/answers" 2>&1 </dev/null ||
+        fail "the shell blocks of $1: $(tail -n 20 "$folder/answers")"
+    printf 'ok: %s\n' "every shell block of $1 runs"
+}
+
+folder=$(mktemp -d "${TMPDIR:-/tmp}/evl.XXXXXX")
+# Root's PostgreSQL runs as another user, who passes through here.
+chmod 0711 "$folder"
+port=$(free_port)
+url=http://127.0.0.1:$port
+export EVENTLOGGER_DATA_DIR=$folder/data EVENTLOGGER_SERVER__LISTEN=127.0.0.1:$port
+export EVENTLOGGER_BUILD_PROFILE=${EVENTLOGGER_BUILD_PROFILE:-dev}
+trap './deploy.sh down >/dev/null 2>&1 || true; rm -rf "$folder"' EXIT
+
+expect "nothing is deployed yet" '*is not running*' "$(./deploy.sh status || true)"
+
+greeting=$(EVENTLOGGER_ADMIN_PASSWORD=secret ./deploy.sh) || fail "up"
+expect "up says where" "*http://localhost:$port*" "$greeting"
+expect "the password is kept" secret "$(./deploy.sh password)"
+expect "for its owner only" '-rw-------*' "$(ls -l "$EVENTLOGGER_DATA_DIR/admin-password")"
+expect "status is ready" '*ready' "$(./deploy.sh status)"
+
+event='{"event_type":"old_account","user_identity":"Asad_Zaman","event_data":{"account_id":1346,"email":"john.doe@example.com"}}'
+expect "an event is recorded" '*"id":*201' \
+    "$(ask admin:secret /events --request POST --header 'Content-Type: application/json' --data "$event")"
+expect "and found by a typed field" '*john.doe@example.com*200' "$(ask admin:secret '/events/query?user_identity=Asad_Zaman')"
+expect "and by a field of its data" '*john.doe@example.com*200' "$(ask admin:secret '/events/query?account_id=1346')"
+expect "another account is not" '*"events":[[]]*200' "$(ask admin:secret '/events/query?account_id=1347')"
+expect "a wrong password is refused" '*401' "$(ask admin:wrong /events)"
+
+./deploy.sh up >/dev/null || fail "up over a running service"
+expect "an upgrade keeps the data" '*john.doe@example.com*200' "$(ask admin:secret '/events/query?account_id=1346')"
+
+new=$(./deploy.sh password --reset) || fail "password --reset"
+expect "a reset password is kept" "$new" "$(./deploy.sh password)"
+expect_soon "and works" '*200' ask "admin:$new" /events
+expect_soon "the old one does not" '*401' ask admin:secret /events
+
+run_shell_blocks README.md
+run_shell_blocks docs/MIGRATING.md
+
+./deploy.sh down || fail "down"
+expect "down leaves nothing running" '*is not running*' "$(./deploy.sh status || true)"
+expect "nor answering" '*000' "$(ask admin:x /health/live 2>/dev/null || true)"
+expect "nor a cluster" '' "$(processes_of "$EVENTLOGGER_DATA_DIR")"
+./deploy.sh up >/dev/null || fail "up after down"
+expect "data outlives the service" '*john.doe@example.com*200' "$(ask "admin:$new" '/events/query?account_id=1346')"

@@ -1,0 +1,236 @@
+//! One cluster per run, one database and one server per test.
+
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use eventlogger::app::{self, App};
+use eventlogger::auth;
+use eventlogger::config::Config;
+use eventlogger::postgres::{Cluster, OWNER, SUPERUSER, Settings};
+use eventlogger::store::Store;
+use eventlogger::store::principals::{tokens, users};
+use libtest_mimic::Trial;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection, Executor, PgPool};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+use crate::auditor;
+use crate::http::Client;
+
+pub const ADMIN: &str = "admin";
+pub const PASSWORD: &str = "correct horse battery staple";
+const TEMPLATE: &str = "eventlogger";
+
+/// What all tests share. `None` inside when tests are only listed.
+pub struct World {
+    cluster: Option<SharedCluster>,
+}
+
+struct SharedCluster {
+    runtime: Runtime,
+    cluster: Mutex<Option<Cluster>>,
+    superuser: PgConnectOptions,
+    owner: PgConnectOptions,
+    databases: AtomicU32,
+    folder: TempDir,
+}
+
+impl World {
+    pub fn start(only_listing: bool) -> Arc<Self> {
+        let cluster = (!only_listing).then(SharedCluster::start);
+        Arc::new(Self { cluster })
+    }
+
+    pub fn stop(&self) {
+        let Some(shared) = &self.cluster else { return };
+        let cluster = shared.cluster.lock().unwrap().take().expect("stopped once");
+        shared.runtime.block_on(cluster.stop());
+    }
+
+    /// A test that gets a server of its own. When it has passed, its log is audited.
+    pub fn trial<F, Test>(self: &Arc<Self>, name: &str, test: F) -> Trial
+    where
+        F: FnOnce(Arc<Server>) -> Test + Send + 'static,
+        Test: Future<Output = ()>,
+    {
+        let world = Arc::clone(self);
+        Trial::test(name.trim_start_matches("it::"), move || {
+            runtime().block_on(async {
+                let server = Arc::new(Server::start(&world, &[]).await);
+                test(Arc::clone(&server)).await;
+                server.finish().await;
+            });
+            Ok(())
+        })
+    }
+
+    fn shared(&self) -> &SharedCluster {
+        self.cluster.as_ref().expect("tests run only when not listing")
+    }
+}
+
+impl SharedCluster {
+    fn start() -> Self {
+        let folder = tempfile::Builder::new().prefix("eventlogger-it-").tempdir().expect("a folder");
+        // The cluster's user must be able to pass when the tests run as root.
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("chmod");
+        let runtime = runtime();
+        let mut settings = Settings::new(folder.path().join("data"));
+        settings.options = vec![("max_connections".into(), "300".into())];
+        let (cluster, owner) = runtime.block_on(async {
+            let cluster = Cluster::start(settings).await.expect("a cluster");
+            let superuser = cluster.connect_options(SUPERUSER, "postgres");
+            eventlogger::store::bootstrap::prepare_cluster(&superuser).await.expect("roles and database");
+            let owner = cluster.connect_options(OWNER, TEMPLATE);
+            make_template(&owner).await;
+            (cluster, owner)
+        });
+        let superuser = cluster.connect_options(SUPERUSER, "postgres");
+        Self { runtime, cluster: Mutex::new(Some(cluster)), superuser, owner, databases: AtomicU32::new(0), folder }
+    }
+}
+
+/// Migrates the template and makes its first user, so that no test has to.
+async fn make_template(owner: &PgConnectOptions) {
+    let config = config(owner, TEMPLATE, &std::env::temp_dir(), &[]);
+    let store = app::open_store(&config).await.expect("a migrated database");
+    app::ensure_first_user(&store.store, &config).await.expect("a first user");
+    store.close().await;
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+}
+
+/// The configuration of a test's server; `extra` are environment variables.
+fn config(owner: &PgConnectOptions, database: &str, data_dir: &std::path::Path, extra: &[(&str, &str)]) -> Config {
+    let url = format!(
+        "postgres:///{database}?host={}&port={}&user={OWNER}",
+        owner.get_socket().expect("a socket").display(),
+        owner.get_port()
+    );
+    let environment = [
+        ("EVENTLOGGER_DATABASE__URL", url.as_str()),
+        ("EVENTLOGGER_DATA_DIR", data_dir.to_str().expect("UTF-8")),
+        ("EVENTLOGGER_SERVER__LISTEN", "127.0.0.1:0"),
+        ("EVENTLOGGER_ADMIN_USER", ADMIN),
+        ("EVENTLOGGER_ADMIN_PASSWORD", PASSWORD),
+        ("EVENTLOGGER_DATABASE__QUERY_CONNECTIONS", "4"),
+        ("EVENTLOGGER_DATABASE__INGEST_CONNECTIONS", "4"),
+    ];
+    let environment = environment.iter().chain(extra).map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    Config::load_from(None, environment).expect("a valid configuration")
+}
+
+/// A running service with a database of its own.
+pub struct Server {
+    pub client: Client,
+    pub store: Store,
+    /// As superuser, on this test's database: to look behind the service's back, or to break things.
+    pub database: PgPool,
+    pub config: Config,
+    stop: Mutex<Option<oneshot::Sender<()>>>,
+    running: Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+impl Server {
+    pub async fn start(world: &World, extra: &[(&str, &str)]) -> Self {
+        let shared = world.shared();
+        let name = format!("it_{}", shared.databases.fetch_add(1, Ordering::Relaxed));
+        let mut connection = shared.superuser.connect().await.expect("the cluster");
+        clone_template(&mut connection, &name).await;
+        connection.close().await.expect("closing");
+        let config = config(&shared.owner, &name, &shared.folder.path().join(&name), extra);
+        let database = PgPool::connect_lazy_with(shared.superuser.clone().database(&name));
+        Self::run(config, database).await
+    }
+
+    /// Another instance over the same database.
+    pub async fn another_instance(&self) -> Self {
+        Self::run(self.config.clone(), self.database.clone()).await
+    }
+
+    async fn run(config: Config, database: PgPool) -> Self {
+        let app: App = app::build(config.clone()).await.expect("a service");
+        let client = Client::new(app.addresses()[0]);
+        let store = app.store().clone();
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(async move {
+            app.run(async { drop(stopped.await) }).await.expect("a clean end");
+        });
+        Self { client, store, database, config, stop: Mutex::new(Some(stop)), running: Mutex::new(Some(running)) }
+    }
+
+    /// A user of the tenant `default`.
+    pub async fn add_user(&self, name: &str, password: &str, role: &str) {
+        let hash = auth::password::hash(auth::Cost::default(), password).expect("a hash");
+        let credential = users::StoredCredential::Password(hash);
+        users::create_user(&self.store.control, auth::DEFAULT_TENANT, name, &credential, &[role])
+            .await
+            .expect("a new user");
+    }
+
+    /// A token of the tenant `default`.
+    pub async fn add_token(&self, owner: &str, role: &str) -> String {
+        let token = auth::secret::Token::generate(auth::DEFAULT_TENANT).expect("a token");
+        let new = tokens::NewToken {
+            owner,
+            prefix: &token.prefix,
+            sha256: token.text.sha256(),
+            label: "test",
+            roles: &[role],
+            expires_at: None,
+        };
+        tokens::create_token(&self.store.control, auth::DEFAULT_TENANT, &new).await.expect("a new token");
+        token.text.reveal().to_owned()
+    }
+
+    /// Stops the service as SIGTERM would.
+    pub async fn stop(&self) {
+        let stop = self.stop.lock().unwrap().take();
+        let running = self.running.lock().unwrap().take();
+        if let (Some(stop), Some(running)) = (stop, running) {
+            let _ = stop.send(());
+            tokio::time::timeout(Duration::from_secs(60), running)
+                .await
+                .expect("the service stops")
+                .expect("the service does not panic");
+        }
+    }
+
+    async fn finish(&self) {
+        self.stop().await;
+        auditor::audit(&self.database).await;
+        self.database.close().await;
+    }
+}
+
+/// CREATE DATABASE fails while anybody is connected to the template; a closing session may linger a moment.
+async fn clone_template(connection: &mut PgConnection, name: &str) {
+    let statement = format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {OWNER}");
+    for _ in 0..100 {
+        match connection.execute(sqlx::AssertSqlSafe(statement.clone())).await {
+            Ok(_) => return,
+            Err(error) if error.as_database_error().and_then(|e| e.code()).as_deref() == Some("55006") => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(error) => panic!("cannot clone the template: {error}"),
+        }
+    }
+    panic!("the template stays in use");
+}
+
+/// Lists a module's tests. One that is not listed is dead code, which the build refuses.
+macro_rules! tests {
+    ($($name:ident),+ $(,)?) => {
+        pub fn trials(world: &std::sync::Arc<crate::harness::World>) -> Vec<libtest_mimic::Trial> {
+            vec![$(world.trial(concat!(module_path!(), "::", stringify!($name)), $name)),+]
+        }
+    };
+}
+pub(crate) use tests;

@@ -1,0 +1,135 @@
+//! A small HTTP client: what a test says is what is sent.
+
+use std::net::SocketAddr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client as HyperClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+
+#[derive(Clone)]
+pub struct Client {
+    http: HyperClient<HttpConnector, Full<Bytes>>,
+    address: SocketAddr,
+}
+
+pub struct Request {
+    client: Client,
+    request: http::request::Builder,
+    authorization: Option<String>,
+    body: Bytes,
+}
+
+#[derive(Debug)]
+pub struct Response {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+pub fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+}
+
+impl Client {
+    pub fn new(address: SocketAddr) -> Self {
+        Self { http: HyperClient::builder(TokioExecutor::new()).build_http(), address }
+    }
+
+    /// A request as the administrator, who has all roles.
+    pub fn request(&self, method: Method, path: &str) -> Request {
+        Request {
+            client: self.clone(),
+            request: http::Request::builder().method(method).uri(format!("http://{}{path}", self.address)),
+            authorization: Some(basic(super::harness::ADMIN, super::harness::PASSWORD)),
+            body: Bytes::new(),
+        }
+    }
+
+    pub fn get(&self, path: &str) -> Request {
+        self.request(Method::GET, path)
+    }
+
+    pub fn post(&self, path: &str) -> Request {
+        self.request(Method::POST, path)
+    }
+}
+
+impl Request {
+    pub fn as_user(mut self, user: &str, password: &str) -> Self {
+        self.authorization = Some(basic(user, password));
+        self
+    }
+
+    pub fn bearer(mut self, token: &str) -> Self {
+        self.authorization = Some(format!("Bearer {token}"));
+        self
+    }
+
+    pub fn anonymous(mut self) -> Self {
+        self.authorization = None;
+        self
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.request = self.request.header(name, value);
+        self
+    }
+
+    pub fn json(self, body: impl Into<Bytes>) -> Self {
+        self.header("content-type", "application/json").body(body)
+    }
+
+    pub fn ndjson(self, body: impl Into<Bytes>) -> Self {
+        self.header("content-type", "application/x-ndjson").body(body)
+    }
+
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    pub async fn send(self) -> Response {
+        let request = match self.authorization {
+            Some(authorization) => self.request.header("authorization", authorization),
+            None => self.request,
+        };
+        let request = request.body(Full::new(self.body)).expect("a well-formed request");
+        let response = self.client.http.request(request).await.expect("an answer");
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.expect("a whole body").to_bytes();
+        Response { status: head.status, headers: head.headers, body }
+    }
+}
+
+impl Response {
+    /// The body as JSON, after checking the status.
+    #[track_caller]
+    pub fn json(&self, expected: u16) -> Value {
+        assert_eq!(self.status.as_u16(), expected, "{}", self.text());
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    /// The body as a problem with this `code`.
+    #[track_caller]
+    pub fn problem(&self, status: u16, code: &str) -> Value {
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{}", self.text());
+        let problem = self.json(status);
+        assert_eq!(problem["code"], code, "{problem:#}");
+        assert_eq!(problem["status"], status, "{problem:#}");
+        problem
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
