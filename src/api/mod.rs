@@ -65,6 +65,10 @@ pub struct ApiState {
     /// True once the service shuts down.
     pub draining: watch::Receiver<bool>,
     pub settings: Arc<Settings>,
+}
+
+/// What the operations on events work with.
+pub struct Log {
     pub ingest: Arc<Ingest>,
     /// As the reader.
     pub reads: PgPool,
@@ -84,12 +88,12 @@ pub struct Settings {
 /// Every operation there is. One line each here and in [`operations`] adds a resource.
 type Operations = (RootApi, EventsApi, BatchApi, QueryApi, HealthApi, MetricsApi);
 
-fn operations(state: &ApiState) -> Operations {
+fn operations(state: &ApiState, log: Log) -> Operations {
     (
         RootApi,
-        EventsApi { ingest: Arc::clone(&state.ingest) },
-        BatchApi { ingest: Arc::clone(&state.ingest), max_events: state.settings.batch_events },
-        QueryApi::new(state.reads.clone(), state.cursors.clone()),
+        EventsApi { ingest: Arc::clone(&log.ingest) },
+        BatchApi { ingest: log.ingest, max_events: state.settings.batch_events },
+        QueryApi::new(log.reads, log.cursors),
         HealthApi::new(state.clone()),
         MetricsApi { state: state.clone() },
     )
@@ -101,8 +105,8 @@ pub fn document() -> Value {
 }
 
 /// The whole service as one endpoint.
-pub fn routes(state: &ApiState) -> BoxEndpoint<'static, Response> {
-    front(operations(state), state)
+pub fn routes(state: &ApiState, log: Log) -> BoxEndpoint<'static, Response> {
+    front(operations(state, log), state)
 }
 
 /// Routing, and around it what every request passes; the last layer here is the first to see a request.

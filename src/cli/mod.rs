@@ -6,9 +6,9 @@ mod migrate;
 mod openapi;
 mod serve;
 mod table;
-mod tenant;
-mod token;
-mod user;
+pub mod tenant;
+pub mod token;
+pub mod user;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

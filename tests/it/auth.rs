@@ -17,6 +17,21 @@ use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use sqlx::PgPool;
 use time::OffsetDateTime;
 
+crate::harness::database_tests![
+    a_user_is_known_by_name_tenant_and_roles,
+    a_wrong_password_is_never_anonymous,
+    whatever_is_wrong_costs_one_check_and_gives_the_same_answer,
+    names_of_one_tenant_mean_nothing_in_another,
+    two_hundred_cold_logins_at_once_are_one_check,
+    a_flood_of_unknown_users_costs_a_bounded_number_of_checks,
+    a_flood_turns_away_nobody_who_was_at_work,
+    a_changed_password_is_dead_at_once,
+    a_change_of_others_costs_no_second_check,
+    another_instance_follows_every_change,
+    without_the_database_only_what_is_cached_is_admitted,
+    a_login_raises_a_weak_hash,
+];
+
 pub(crate) type Login = Result<Arc<Principal>, AuthError>;
 
 /// Fast, where a test is not about the cost.
@@ -93,7 +108,7 @@ async fn all_at_once(auth: &Arc<Auth>, requests: Vec<HeaderMap>) -> HashMap<Resu
     outcomes
 }
 
-pub(crate) async fn a_user_is_known_by_name_tenant_and_roles(pool: PgPool) {
+async fn a_user_is_known_by_name_tenant_and_roles(pool: PgPool) {
     let auth = auth_with_tenant(&pool).await;
     create_tenant(&pool, "acme").await.unwrap();
     add_user(&pool, "acme", "ann", "secret", &["reader", "writer"]).await;
@@ -103,7 +118,7 @@ pub(crate) async fn a_user_is_known_by_name_tenant_and_roles(pool: PgPool) {
     assert_eq!(ann.recorded_by(), "user:ann");
 }
 
-pub(crate) async fn a_wrong_password_is_never_anonymous(pool: PgPool) {
+async fn a_wrong_password_is_never_anonymous(pool: PgPool) {
     let auth = auth_with_tenant(&pool).await;
     add_user(&pool, DEFAULT_TENANT, "ann", "secret", &["reader"]).await;
     for password in ["Secret", "secret ", "", "s", "evl_default_x", "evls_x"] {
@@ -115,7 +130,7 @@ pub(crate) async fn a_wrong_password_is_never_anonymous(pool: PgPool) {
     assert_eq!(auth.authenticate(&HeaderMap::new()).await, Err(AuthError::Missing));
 }
 
-pub(crate) async fn whatever_is_wrong_costs_one_check_and_gives_the_same_answer(pool: PgPool) {
+async fn whatever_is_wrong_costs_one_check_and_gives_the_same_answer(pool: PgPool) {
     let auth = auth_with_tenant(&pool).await;
     create_tenant(&pool, "acme").await.unwrap();
     add_user(&pool, "acme", "ann", "secret", &["reader"]).await;
@@ -139,7 +154,7 @@ pub(crate) async fn whatever_is_wrong_costs_one_check_and_gives_the_same_answer(
     assert_eq!(auth.counters().rejected.load(Ordering::Relaxed), cases.len() as u64);
 }
 
-pub(crate) async fn names_of_one_tenant_mean_nothing_in_another(pool: PgPool) {
+async fn names_of_one_tenant_mean_nothing_in_another(pool: PgPool) {
     let auth = auth_with_tenant(&pool).await;
     create_tenant(&pool, "acme").await.unwrap();
     add_user(&pool, DEFAULT_TENANT, "ann", "of default", &["admin"]).await;
@@ -158,7 +173,7 @@ pub(crate) async fn names_of_one_tenant_mean_nothing_in_another(pool: PgPool) {
     assert_eq!(outcome, Err(AuthError::Rejected));
 }
 
-pub(crate) async fn two_hundred_cold_logins_at_once_are_one_check(pool: PgPool) {
+async fn two_hundred_cold_logins_at_once_are_one_check(pool: PgPool) {
     let auth = auth_with_tenant(&pool).await;
     add_user(&pool, DEFAULT_TENANT, "ann", "secret", &["reader"]).await;
     let outcomes = all_at_once(&auth, vec![basic("ann", "secret"); 200]).await;
@@ -180,7 +195,7 @@ async fn flood(auth: &Arc<Auth>) -> tokio::task::JoinHandle<HashMap<Result<(), S
     flood
 }
 
-pub(crate) async fn a_flood_of_unknown_users_costs_a_bounded_number_of_checks(pool: PgPool) {
+async fn a_flood_of_unknown_users_costs_a_bounded_number_of_checks(pool: PgPool) {
     create_tenant(&pool, DEFAULT_TENANT).await.unwrap();
     let auth = Auth::new(pool, Settings { cost: Cost::default(), ..settings() }).unwrap();
     let outcomes = flood(&auth).await.await.unwrap();
@@ -191,7 +206,7 @@ pub(crate) async fn a_flood_of_unknown_users_costs_a_bounded_number_of_checks(po
     assert!(busy > rejected, "{rejected} were checked");
 }
 
-pub(crate) async fn a_flood_turns_away_nobody_who_was_at_work(pool: PgPool) {
+async fn a_flood_turns_away_nobody_who_was_at_work(pool: PgPool) {
     create_tenant(&pool, DEFAULT_TENANT).await.unwrap();
     // Nothing stays admitted: each login must get a slot.
     let admitted_for = std::time::Duration::ZERO;
@@ -205,7 +220,7 @@ pub(crate) async fn a_flood_turns_away_nobody_who_was_at_work(pool: PgPool) {
     flood.await.unwrap();
 }
 
-pub(crate) async fn a_changed_password_is_dead_at_once(pool: PgPool) {
+async fn a_changed_password_is_dead_at_once(pool: PgPool) {
     let auth = auth_with_tenant(&pool).await;
     add_user(&pool, DEFAULT_TENANT, "ann", "old", &["reader"]).await;
     log_in(&auth, "ann", "old").await.unwrap();
@@ -216,7 +231,7 @@ pub(crate) async fn a_changed_password_is_dead_at_once(pool: PgPool) {
     log_in(&auth, "ann", "new").await.unwrap();
 }
 
-pub(crate) async fn a_change_of_others_costs_no_second_check(pool: PgPool) {
+async fn a_change_of_others_costs_no_second_check(pool: PgPool) {
     let auth = auth_with_tenant(&pool).await;
     add_user(&pool, DEFAULT_TENANT, "ann", "secret", &["reader"]).await;
     log_in(&auth, "ann", "secret").await.unwrap();
@@ -230,7 +245,7 @@ async fn wait_for(auth: &Arc<Auth>, login: &str, password: &str, expected: fn(&L
     eventually(async || expected(&log_in(auth, login, password).await)).await;
 }
 
-pub(crate) async fn another_instance_follows_every_change(pool: PgPool) {
+async fn another_instance_follows_every_change(pool: PgPool) {
     let auth = auth_with_tenant(&pool).await;
     add_user(&pool, DEFAULT_TENANT, "root", "secret", &["admin"]).await;
     add_user(&pool, DEFAULT_TENANT, "ann", "secret", &["reader"]).await;
@@ -251,7 +266,7 @@ pub(crate) async fn another_instance_follows_every_change(pool: PgPool) {
     watch.await.unwrap();
 }
 
-pub(crate) async fn without_the_database_only_what_is_cached_is_admitted(pool: PgPool) {
+async fn without_the_database_only_what_is_cached_is_admitted(pool: PgPool) {
     let auth = auth_with_tenant(&pool).await;
     add_user(&pool, DEFAULT_TENANT, "ann", "secret", &["reader"]).await;
     log_in(&auth, "ann", "secret").await.unwrap();
@@ -261,7 +276,7 @@ pub(crate) async fn without_the_database_only_what_is_cached_is_admitted(pool: P
     assert_eq!(log_in(&auth, "bob", "secret").await, Err(AuthError::Unavailable));
 }
 
-pub(crate) async fn a_login_raises_a_weak_hash(pool: PgPool) {
+async fn a_login_raises_a_weak_hash(pool: PgPool) {
     let stronger = Cost { memory_kib: 128, ..CHEAP };
     create_tenant(&pool, DEFAULT_TENANT).await.unwrap();
     let auth = Auth::new(pool.clone(), Settings { cost: stronger, ..settings() }).unwrap();

@@ -9,7 +9,15 @@ use time::{Duration, OffsetDateTime};
 
 use super::auth::{add_token, add_user, auth_with_tenant, bear, eventually, log_in};
 
-pub(crate) async fn a_machine_secret_is_never_checked_by_argon2(pool: PgPool) {
+crate::harness::database_tests![
+    a_machine_secret_is_never_checked_by_argon2,
+    a_token_has_at_most_the_roles_of_its_owner,
+    a_revoked_token_is_dead_at_once,
+    a_token_expires_even_while_it_is_cached,
+    the_last_use_of_a_token_is_written_in_the_background,
+];
+
+async fn a_machine_secret_is_never_checked_by_argon2(pool: PgPool) {
     let auth = auth_with_tenant(&pool).await;
     let secret = generate_machine_secret().unwrap();
     let stored = StoredCredential::MachineSecret(secret.sha256());
@@ -24,7 +32,7 @@ pub(crate) async fn a_machine_secret_is_never_checked_by_argon2(pool: PgPool) {
     assert_eq!(auth.argon2_runs(), 0);
 }
 
-pub(crate) async fn a_token_has_at_most_the_roles_of_its_owner(pool: PgPool) {
+async fn a_token_has_at_most_the_roles_of_its_owner(pool: PgPool) {
     let auth = auth_with_tenant(&pool).await;
     add_user(&pool, DEFAULT_TENANT, "ann", "secret", &["reader", "writer"]).await;
     let token = add_token(&pool, "ann", &["reader", "writer"], None).await;
@@ -41,7 +49,7 @@ pub(crate) async fn a_token_has_at_most_the_roles_of_its_owner(pool: PgPool) {
     assert_eq!(bear(&auth, &token).await, Err(AuthError::Rejected));
 }
 
-pub(crate) async fn a_revoked_token_is_dead_at_once(pool: PgPool) {
+async fn a_revoked_token_is_dead_at_once(pool: PgPool) {
     let auth = auth_with_tenant(&pool).await;
     add_user(&pool, DEFAULT_TENANT, "ann", "secret", &["reader"]).await;
     let token = add_token(&pool, "ann", &["reader"], None).await;
@@ -51,7 +59,7 @@ pub(crate) async fn a_revoked_token_is_dead_at_once(pool: PgPool) {
     assert_eq!(bear(&auth, &token).await, Err(AuthError::Rejected));
 }
 
-pub(crate) async fn a_token_expires_even_while_it_is_cached(pool: PgPool) {
+async fn a_token_expires_even_while_it_is_cached(pool: PgPool) {
     let auth = auth_with_tenant(&pool).await;
     add_user(&pool, DEFAULT_TENANT, "ann", "secret", &["reader"]).await;
     let past = OffsetDateTime::now_utc() - Duration::SECOND;
@@ -68,7 +76,7 @@ pub(crate) async fn a_token_expires_even_while_it_is_cached(pool: PgPool) {
     assert_eq!(bear(&auth, &expiring).await, Err(AuthError::Rejected));
 }
 
-pub(crate) async fn the_last_use_of_a_token_is_written_in_the_background(pool: PgPool) {
+async fn the_last_use_of_a_token_is_written_in_the_background(pool: PgPool) {
     let auth = auth_with_tenant(&pool).await;
     add_user(&pool, DEFAULT_TENANT, "ann", "secret", &["reader"]).await;
     let token = add_token(&pool, "ann", &["reader"], None).await;

@@ -7,7 +7,13 @@ use sqlx::PgPool;
 
 use super::auth::{CHEAP, add_user, log_in, settings};
 
-pub(crate) async fn eight_instances_that_start_at_once_make_one_first_user(pool: PgPool) {
+crate::harness::database_tests![
+    eight_instances_that_start_at_once_make_one_first_user,
+    the_first_user_has_a_random_password_unless_one_is_given,
+    two_admins_cannot_remove_each_other,
+];
+
+async fn eight_instances_that_start_at_once_make_one_first_user(pool: PgPool) {
     let starts: Vec<_> = (0..8)
         .map(|i| {
             let pool = pool.clone();
@@ -28,7 +34,7 @@ pub(crate) async fn eight_instances_that_start_at_once_make_one_first_user(pool:
     assert_eq!(log_in(&auth, "admin", password).await.unwrap().roles, Roles::ALL);
 }
 
-pub(crate) async fn the_first_user_has_a_random_password_unless_one_is_given(pool: PgPool) {
+async fn the_first_user_has_a_random_password_unless_one_is_given(pool: PgPool) {
     let created = ensure_first_user(&pool, CHEAP, "admin", None).await.unwrap();
     let FirstUser::Created { generated: Some(password) } = created else { panic!("{created:?}") };
     let auth = Auth::new(pool.clone(), settings()).unwrap();
@@ -38,7 +44,7 @@ pub(crate) async fn the_first_user_has_a_random_password_unless_one_is_given(poo
     assert_eq!(log_in(&auth, "other", "secret").await, Err(AuthError::Rejected));
 }
 
-pub(crate) async fn two_admins_cannot_remove_each_other(pool: PgPool) {
+async fn two_admins_cannot_remove_each_other(pool: PgPool) {
     create_tenant(&pool, DEFAULT_TENANT).await.unwrap();
     for name in ["ann", "bob"] {
         add_user(&pool, DEFAULT_TENANT, name, "secret", &["admin"]).await;

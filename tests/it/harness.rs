@@ -24,7 +24,10 @@ use crate::http::Client;
 
 pub const ADMIN: &str = "admin";
 pub const PASSWORD: &str = "correct horse battery staple";
-const TEMPLATE: &str = "eventlogger";
+/// Migrated, with nobody in it.
+const EMPTY: &str = "eventlogger";
+/// With the administrator in it.
+const TEMPLATE: &str = "with_admin";
 
 /// What all tests share. `None` inside when tests are only listed.
 pub struct World {
@@ -69,6 +72,33 @@ impl World {
         })
     }
 
+    /// A test of the library on a migrated database with no tenant and no user in it.
+    pub fn database_trial<F, Test>(self: &Arc<Self>, name: &str, test: F) -> Trial
+    where
+        F: FnOnce(PgPool) -> Test + Send + 'static,
+        Test: Future<Output = ()>,
+    {
+        let world = Arc::clone(self);
+        Trial::test(name.trim_start_matches("it::"), move || {
+            runtime().block_on(async {
+                let name = world.new_database(EMPTY).await;
+                let pool = PgPool::connect_lazy_with(world.shared().owner.clone().database(&name));
+                test(pool.clone()).await;
+                pool.close().await;
+            });
+            Ok(())
+        })
+    }
+
+    async fn new_database(&self, template: &str) -> String {
+        let shared = self.shared();
+        let name = format!("it_{}", shared.databases.fetch_add(1, Ordering::Relaxed));
+        let mut connection = shared.superuser.connect().await.expect("the cluster");
+        clone_database(&mut connection, template, &name).await;
+        connection.close().await.expect("closing");
+        name
+    }
+
     fn shared(&self) -> &SharedCluster {
         self.cluster.as_ref().expect("tests run only when not listing")
     }
@@ -86,8 +116,8 @@ impl SharedCluster {
             let cluster = Cluster::start(settings).await.expect("a cluster");
             let superuser = cluster.connect_options(SUPERUSER, "postgres");
             eventlogger::store::bootstrap::prepare_cluster(&superuser).await.expect("roles and database");
-            let owner = cluster.connect_options(OWNER, TEMPLATE);
-            make_template(&owner).await;
+            let owner = cluster.connect_options(OWNER, EMPTY);
+            make_templates(&superuser, &owner).await;
             (cluster, owner)
         });
         let superuser = cluster.connect_options(SUPERUSER, "postgres");
@@ -95,12 +125,18 @@ impl SharedCluster {
     }
 }
 
-/// Migrates the template and makes its first user, so that no test has to.
-async fn make_template(owner: &PgConnectOptions) {
-    let config = config(owner, TEMPLATE, &std::env::temp_dir(), &[]);
-    let store = app::open_store(&config).await.expect("a migrated database");
-    app::ensure_first_user(&store.store, &config).await.expect("a first user");
-    store.close().await;
+/// Migrates and makes the first user once, so that no test has to.
+async fn make_templates(superuser: &PgConnectOptions, owner: &PgConnectOptions) {
+    let folder = std::env::temp_dir();
+    let database = app::open_store(&config(owner, EMPTY, &folder, &[])).await.expect("a migrated database");
+    database.close().await;
+    let mut connection = superuser.connect().await.expect("the cluster");
+    clone_database(&mut connection, EMPTY, TEMPLATE).await;
+    connection.close().await.expect("closing");
+    let config = config(owner, TEMPLATE, &folder, &[]);
+    let database = app::open_store(&config).await.expect("a migrated database");
+    app::ensure_first_user(&database.store, &config).await.expect("a first user");
+    database.close().await;
 }
 
 fn runtime() -> Runtime {
@@ -140,11 +176,8 @@ pub struct Server {
 
 impl Server {
     pub async fn start(world: &World, extra: &[(&str, &str)]) -> Self {
+        let name = world.new_database(TEMPLATE).await;
         let shared = world.shared();
-        let name = format!("it_{}", shared.databases.fetch_add(1, Ordering::Relaxed));
-        let mut connection = shared.superuser.connect().await.expect("the cluster");
-        clone_template(&mut connection, &name).await;
-        connection.close().await.expect("closing");
         let config = config(&shared.owner, &name, &shared.folder.path().join(&name), extra);
         let database = PgPool::connect_lazy_with(shared.superuser.clone().database(&name));
         Self::run(config, database).await
@@ -211,8 +244,8 @@ impl Server {
 }
 
 /// CREATE DATABASE fails while anybody is connected to the template; a closing session may linger a moment.
-async fn clone_template(connection: &mut PgConnection, name: &str) {
-    let statement = format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {OWNER}");
+async fn clone_database(connection: &mut PgConnection, template: &str, name: &str) {
+    let statement = format!("CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER}");
     for _ in 0..100 {
         match connection.execute(sqlx::AssertSqlSafe(statement.clone())).await {
             Ok(_) => return,
@@ -227,10 +260,19 @@ async fn clone_template(connection: &mut PgConnection, name: &str) {
 
 /// Lists a module's tests. One that is not listed is dead code, which the build refuses.
 macro_rules! tests {
-    ($($name:ident),+ $(,)?) => {
+    ($($name:ident),+ $(,)?) => { crate::harness::list!(trial, $($name),+); };
+}
+
+/// The same for tests that take a database instead of a service.
+macro_rules! database_tests {
+    ($($name:ident),+ $(,)?) => { crate::harness::list!(database_trial, $($name),+); };
+}
+
+macro_rules! list {
+    ($kind:ident, $($name:ident),+) => {
         pub fn trials(world: &std::sync::Arc<crate::harness::World>) -> Vec<libtest_mimic::Trial> {
-            vec![$(world.trial(concat!(module_path!(), "::", stringify!($name)), $name)),+]
+            vec![$(world.$kind(concat!(module_path!(), "::", stringify!($name)), $name)),+]
         }
     };
 }
-pub(crate) use tests;
+pub(crate) use {database_tests, list, tests};

@@ -10,6 +10,19 @@ use uuid::Uuid;
 
 use self::given::{Given, OTHER_TENANT, TENANT, given, id_of, insert, store, with_payload};
 
+crate::harness::database_tests![
+    typed_columns_are_found_by_equality,
+    values_in_the_data_are_found_at_any_depth,
+    no_stored_value_makes_a_search_fail,
+    times_are_bounded_inclusively_below_and_exclusively_above,
+    pages_one_after_the_other_are_one_search,
+    a_page_ends_at_its_size_with_at_least_one_event,
+    another_tenants_events_do_not_exist,
+    one_event_is_read_by_its_id_with_its_exact_payload,
+    an_erased_event_keeps_its_place,
+    a_search_beyond_its_time_is_stopped,
+];
+
 fn search(query: &str) -> Search {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     let pairs: Vec<_> = pairs
@@ -28,9 +41,10 @@ async fn found(pool: &PgPool, query: &str) -> Vec<u64> {
     page(pool, query, None).await.events.iter().map(|event| event.seq).collect()
 }
 
-pub(crate) async fn typed_columns_are_found_by_equality(pool: PgPool) {
+async fn typed_columns_are_found_by_equality(pool: PgPool) {
     let address = |seq, ip| Given { ip: Some(ip), ..given(seq) };
     let logout = Given { event_type: "logout", user_identity: "bob", message: Some("bye"), ..given(2) };
+
     store(&pool, &[given(1), logout, address(3, "10.0.0.7"), address(4, "2001:db8::1")]).await;
     for (query, expected) in [
         ("type=logout", vec![2]),
@@ -57,7 +71,7 @@ pub(crate) async fn typed_columns_are_found_by_equality(pool: PgPool) {
     assert_eq!(found(&pool, "id=6ba7b810-9dad-41d1-80b4-00c04fd430c8").await, [0_u64; 0]);
 }
 
-pub(crate) async fn values_in_the_data_are_found_at_any_depth(pool: PgPool) {
+async fn values_in_the_data_are_found_at_any_depth(pool: PgPool) {
     let documents = [
         (1, r#"{"account_id": 1346, "address": {"city": "Paris"}, "tags": ["vip", "new"]}"#),
         (2, r#"{"account_id": "1346", "address": {"city": "Lyon"}, "limit": 5}"#),
@@ -101,7 +115,7 @@ pub(crate) async fn values_in_the_data_are_found_at_any_depth(pool: PgPool) {
     }
 }
 
-pub(crate) async fn no_stored_value_makes_a_search_fail(pool: PgPool) {
+async fn no_stored_value_makes_a_search_fail(pool: PgPool) {
     let documents = [
         "null",
         "true",
@@ -133,7 +147,7 @@ pub(crate) async fn no_stored_value_makes_a_search_fail(pool: PgPool) {
     }
 }
 
-pub(crate) async fn times_are_bounded_inclusively_below_and_exclusively_above(pool: PgPool) {
+async fn times_are_bounded_inclusively_below_and_exclusively_above(pool: PgPool) {
     let timed = |seq, timestamp, received_at| Given { timestamp, received_at, ..given(seq) };
     store(
         &pool,
@@ -157,7 +171,7 @@ pub(crate) async fn times_are_bounded_inclusively_below_and_exclusively_above(po
     }
 }
 
-pub(crate) async fn pages_one_after_the_other_are_one_search(pool: PgPool) {
+async fn pages_one_after_the_other_are_one_search(pool: PgPool) {
     // Few times for many events, so that pages end within ties and at the border of partitions.
     let times = ["2001-01-31T23:59:59.999999Z", "2001-02-01T00:00:00Z", "2001-02-01T00:00:00.000001Z"];
     let stored: Vec<_> = (0..60)
@@ -195,7 +209,7 @@ async fn all_pages(pool: &PgPool, query: &str) -> Vec<Event> {
     }
 }
 
-pub(crate) async fn a_page_ends_at_its_size_with_at_least_one_event(pool: PgPool) {
+async fn a_page_ends_at_its_size_with_at_least_one_event(pool: PgPool) {
     let large = format!("\"{}\"", "x".repeat(1_000_000));
     let stored: Vec<_> = (0..20).map(|seq| with_payload(seq, &large)).collect();
     store(&pool, &stored).await;
@@ -206,7 +220,7 @@ pub(crate) async fn a_page_ends_at_its_size_with_at_least_one_event(pool: PgPool
     assert_eq!((one.events.len(), one.more), (1, true));
 }
 
-pub(crate) async fn another_tenants_events_do_not_exist(pool: PgPool) {
+async fn another_tenants_events_do_not_exist(pool: PgPool) {
     let theirs = Given { tenant_id: OTHER_TENANT, ..with_payload(1, r#"{"k": 1}"#) };
     store(&pool, &[theirs.clone(), with_payload(2, r#"{"k": 1}"#)]).await;
     for query in ["", "k=1", "type=login", "user=ann", "sort=timestamp"] {
@@ -219,7 +233,7 @@ pub(crate) async fn another_tenants_events_do_not_exist(pool: PgPool) {
     assert_eq!(events::by_id(&pool, OTHER_TENANT, id).await.unwrap().map(|event| event.seq), Some(1));
 }
 
-pub(crate) async fn one_event_is_read_by_its_id_with_its_exact_payload(pool: PgPool) {
+async fn one_event_is_read_by_its_id_with_its_exact_payload(pool: PgPool) {
     let odd = with_payload(1, "{ \"a\": 1.10,\n \"a\": 1e400 }");
     store(&pool, &[odd.clone(), given(2)]).await;
     let event = events::by_id(&pool, TENANT, id_of(&odd)).await.unwrap().unwrap();
@@ -230,7 +244,7 @@ pub(crate) async fn one_event_is_read_by_its_id_with_its_exact_payload(pool: PgP
     assert_eq!(events::by_id(&pool, TENANT, Uuid::max()).await.unwrap(), None);
 }
 
-pub(crate) async fn an_erased_event_keeps_its_place(pool: PgPool) {
+async fn an_erased_event_keeps_its_place(pool: PgPool) {
     store(&pool, &[given(1), with_payload(2, r#"{"k": 1}"#), given(3)]).await;
     sqlx::query(
         r#"UPDATE events SET redaction = 'all', event_type = NULL, user_identity = NULL, "timestamp" = NULL,
@@ -249,7 +263,7 @@ pub(crate) async fn an_erased_event_keeps_its_place(pool: PgPool) {
     assert_eq!(found(&pool, "k=1").await, [0_u64; 0]);
 }
 
-pub(crate) async fn a_search_beyond_its_time_is_stopped(pool: PgPool) {
+async fn a_search_beyond_its_time_is_stopped(pool: PgPool) {
     store(&pool, &[given(1)]).await;
     let mut connection = pool.acquire().await.unwrap();
     sqlx::query("SET statement_timeout = '50ms'").execute(&mut *connection).await.unwrap();
