@@ -11,7 +11,7 @@ mod metrics;
 mod middleware;
 pub mod openapi;
 pub mod problem;
-mod query;
+pub mod query;
 mod recorded;
 mod root;
 mod route_table;

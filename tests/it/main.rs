@@ -14,6 +14,7 @@ mod auth;
 mod auth_tokens;
 mod auth_users;
 mod query;
+mod reading;
 mod recording;
 
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         auth_tokens::trials(&world),
         auth_users::trials(&world),
         query::trials(&world),
+        reading::trials(&world),
         recording::trials(&world),
     ];
     let trials = trials.into_iter().flatten().collect();

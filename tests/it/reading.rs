@@ -14,6 +14,15 @@ use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+crate::harness::database_tests![
+    next_leads_through_all_pages_and_then_is_absent,
+    the_json_spelling_pages_by_its_cursor,
+    a_cursor_serves_nothing_but_its_own_search,
+    an_event_and_its_exact_payload_are_read_by_id,
+    an_id_of_another_tenant_is_as_unknown_as_any,
+    what_is_not_understood_is_refused_without_asking_the_database,
+];
+
 /// Everybody is a reader of the tenant in the `tenant` header.
 struct ByHeader;
 
@@ -86,7 +95,7 @@ fn id(seq: u8) -> String {
     format!("00e3f600-7000-7000-8000-00000000000{seq}")
 }
 
-pub(crate) async fn next_leads_through_all_pages_and_then_is_absent(pool: PgPool) {
+async fn next_leads_through_all_pages_and_then_is_absent(pool: PgPool) {
     let reader = reader(pool).await;
     let response = reader.call(1, Method::GET, "/events?type=login&limit=2", "").await;
     let link = response.headers()["link"].to_str().unwrap().to_owned();
@@ -104,7 +113,7 @@ pub(crate) async fn next_leads_through_all_pages_and_then_is_absent(pool: PgPool
     assert_eq!(page.get("next_cursor"), None);
 }
 
-pub(crate) async fn the_json_spelling_pages_by_its_cursor(pool: PgPool) {
+async fn the_json_spelling_pages_by_its_cursor(pool: PgPool) {
     let reader = reader(pool).await;
     let body = |cursor: &str| format!(r#"{{"filter": {{"field": "k", "value": 1}}, "limit": 2{cursor}}}"#);
     let (_, first) = reader.post(&body("")).await;
@@ -116,7 +125,7 @@ pub(crate) async fn the_json_spelling_pages_by_its_cursor(pool: PgPool) {
     assert_eq!(seqs(&strings), [0_u64; 0]);
 }
 
-pub(crate) async fn a_cursor_serves_nothing_but_its_own_search(pool: PgPool) {
+async fn a_cursor_serves_nothing_but_its_own_search(pool: PgPool) {
     let reader = reader(pool).await;
     let (_, page) = reader.get("/events?limit=1").await;
     let cursor = page["next_cursor"].as_str().unwrap();
@@ -144,7 +153,7 @@ pub(crate) async fn a_cursor_serves_nothing_but_its_own_search(pool: PgPool) {
     assert_eq!((status, &problem["reason"]), (StatusCode::CONFLICT, &"other_epoch".into()));
 }
 
-pub(crate) async fn an_event_and_its_exact_payload_are_read_by_id(pool: PgPool) {
+async fn an_event_and_its_exact_payload_are_read_by_id(pool: PgPool) {
     let reader = reader(pool).await;
     let (status, event) = reader.get(&format!("/events/{}", id(3))).await;
     assert_eq!((status, &event["seq"], &event["event_data"]["k"]), (StatusCode::OK, &3.into(), &1.into()));
@@ -154,7 +163,7 @@ pub(crate) async fn an_event_and_its_exact_payload_are_read_by_id(pool: PgPool) 
     assert_eq!(payload.into_body().into_vec().await.unwrap(), br#"{ "k": 1 }"#);
 }
 
-pub(crate) async fn an_id_of_another_tenant_is_as_unknown_as_any(pool: PgPool) {
+async fn an_id_of_another_tenant_is_as_unknown_as_any(pool: PgPool) {
     let reader = reader(pool).await;
     for path in ["", "/payload"] {
         let (status, theirs) = reader.get(&format!("/events/{}{path}", id(6))).await;
@@ -166,7 +175,7 @@ pub(crate) async fn an_id_of_another_tenant_is_as_unknown_as_any(pool: PgPool) {
     }
 }
 
-pub(crate) async fn what_is_not_understood_is_refused_without_asking_the_database(pool: PgPool) {
+async fn what_is_not_understood_is_refused_without_asking_the_database(pool: PgPool) {
     pool.close().await;
     let reader = Reader(pool);
     let (status, problem) = reader.get("/events?limit=0&level=warnin&from=2001-01-01T00:00:00+01:00").await;
