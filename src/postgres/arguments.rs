@@ -3,11 +3,11 @@
 
 use std::ffi::OsString;
 
-use super::layout::{Layout, PORT};
+use super::layout::{Layout, PORT, name_for};
 use super::{ClusterError, Settings};
 
 /// Overridable by the operator.
-const DEFAULTS: [(&str, &str); 8] = [
+const DEFAULTS: [(&str, &str); 7] = [
     // Pools are small; idle backends cost memory.
     ("max_connections", "60"),
     ("shared_buffers", "128MB"),
@@ -18,7 +18,6 @@ const DEFAULTS: [(&str, &str); 8] = [
     ("jit", "off"),
     ("timezone", "UTC"),
     ("log_checkpoints", "off"),
-    ("cluster_name", "eventlogger"),
 ];
 
 /// What makes a 201 a fact.
@@ -41,7 +40,7 @@ const LOGGING: [(&str, &str); 10] = [
 ];
 
 /// The isolation of the cluster, and settings that hide damage.
-const FIXED: [&str; 13] = [
+const FIXED: [&str; 14] = [
     "listen_addresses",
     "port",
     "unix_socket_directories",
@@ -52,6 +51,7 @@ const FIXED: [&str; 13] = [
     "config_file",
     "data_directory",
     "external_pid_file",
+    "cluster_name",
     "zero_damaged_pages",
     "ignore_checksum_failure",
     "data_sync_retry",
@@ -70,6 +70,7 @@ pub(super) fn arguments(layout: &Layout, settings: &Settings) -> Result<Vec<OsSt
     for (name, value) in DURABILITY.into_iter().chain(LOGGING) {
         set(name, value);
     }
+    set("cluster_name", &name_for(&layout.pg));
     set("listen_addresses", "");
     set("port", &PORT.to_string());
     set(
