@@ -7,7 +7,7 @@ use super::layout::{Layout, PORT, name_for};
 use super::{ClusterError, Settings};
 
 /// Overridable by the operator.
-const DEFAULTS: [(&str, &str); 7] = [
+const DEFAULTS: [(&str, &str); 8] = [
     // Pools are small; idle backends cost memory.
     ("max_connections", "60"),
     ("shared_buffers", "128MB"),
@@ -16,6 +16,8 @@ const DEFAULTS: [(&str, &str); 7] = [
     ("max_locks_per_transaction", "256"),
     // Our queries are short; compiling them costs more than it saves, and memory.
     ("jit", "off"),
+    // A launcher that idles, since nothing is subscribed to.
+    ("max_logical_replication_workers", "0"),
     ("timezone", "UTC"),
     ("log_checkpoints", "off"),
 ];
