@@ -22,7 +22,9 @@ pub enum AppError {
     Cluster(#[from] ClusterError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("database.url cannot be read: {0}. It looks like postgres://user@host:5432/name?sslmode=verify-full")]
+    #[error(
+        "database.url cannot be read: {0}. It looks like postgres://user@host:5432/name?sslmode=verify-full"
+    )]
     Url(String),
     #[error("cannot read the settings of the installation: {0}")]
     Settings(#[source] sqlx::Error),

@@ -87,7 +87,9 @@ impl BatchApi {
             return Err(Problem::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "atomic_too_large",
-                format!("an atomic batch has at most {ATOMIC_MAX_BYTES} bytes; send it in parts, or without atomic=true"),
+                format!(
+                    "an atomic batch has at most {ATOMIC_MAX_BYTES} bytes; send it in parts, or without atomic=true"
+                ),
             ));
         }
         let items = parse(body.bytes, body.format, idempotency_key.0, self.max_events).await?;
@@ -103,7 +105,8 @@ impl BatchApi {
 impl BatchApi {
     async fn record_each(&self, caller: &Caller<Writer>, items: Vec<Item<NewEvent>>) -> Vec<Item<Recorded>> {
         let mut valid = Vec::with_capacity(items.len());
-        let parsed: Vec<Item<()>> = items.into_iter().map(|item| item.map(|event| valid.push(event))).collect();
+        let parsed: Vec<Item<()>> =
+            items.into_iter().map(|item| item.map(|event| valid.push(event))).collect();
         let mut outcomes = self.ingest.record(caller, valid, Mode::Each).await.into_iter();
         let mut next = || outcomes.next().map_or_else(|| Err(Problem::unexplained()), outcome_of);
         parsed.into_iter().map(|item| item.and_then(|()| next())).collect()
@@ -139,7 +142,9 @@ async fn parse(
     let parse = move || {
         let items = split(&body, format)?;
         match items.len() {
-            0 => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "empty_batch", "the batch has no events")),
+            0 => {
+                Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "empty_batch", "the batch has no events"))
+            }
             count if count > max_events => Err(Problem::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "batch_too_long",
@@ -170,17 +175,20 @@ fn split(body: &[u8], format: BatchFormat) -> Result<Vec<&[u8]>, Problem> {
             })?;
             Ok(elements.into_iter().map(|range| &body[range]).collect())
         }
-        BatchFormat::Lines => {
-            Ok(body.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect())
-        }
+        BatchFormat::Lines => Ok(body
+            .split(|&byte| byte == b'\n')
+            .map(<[u8]>::trim_ascii)
+            .filter(|line| !line.is_empty())
+            .collect()),
     }
 }
 
 fn parse_item(index: usize, item: &[u8], key: Option<&str>) -> Item<NewEvent> {
     let keyed = |mut event: NewEvent| match key {
-        Some(key) if event.idempotency_key.is_none() => {
-            event.set_idempotency_key(&format!("{key}/{index}")).map(|()| event).map_err(|invalid| vec![invalid])
-        }
+        Some(key) if event.idempotency_key.is_none() => event
+            .set_idempotency_key(&format!("{key}/{index}"))
+            .map(|()| event)
+            .map_err(|invalid| vec![invalid]),
         _ => Ok(event),
     };
     parse_event(item).and_then(keyed).map_err(|faults| within_batch(Problem::from(faults), index))
@@ -198,14 +206,17 @@ fn within_batch(mut problem: Problem, index: usize) -> Problem {
 fn answer(results: Vec<Item<Recorded>>, detail: ReceiptDetail) -> Result<BatchAnswer, Problem> {
     let stored = results.iter().filter(|result| result.is_ok()).count();
     let rejected = results.len() - stored;
-    let in_doubt = results.iter().any(|result| result.as_ref().is_err_and(|problem| problem.code == "unknown"));
+    let in_doubt =
+        results.iter().any(|result| result.as_ref().is_err_and(|problem| problem.code == "unknown"));
     if stored == 0 && !in_doubt {
-        let unavailable = |problem: &&Problem| problem.status.is_server_error() || problem.retry_after.is_some();
+        let unavailable =
+            |problem: &&Problem| problem.status.is_server_error() || problem.retry_after.is_some();
         if let Some(problem) = results.iter().filter_map(|result| result.as_ref().err()).find(unavailable) {
             return Err(problem.clone().with("stored", 0).with("rejected", rejected));
         }
     }
-    let results = results.into_iter().enumerate().map(|(index, result)| item_out(index, result, detail)).collect();
+    let results =
+        results.into_iter().enumerate().map(|(index, result)| item_out(index, result, detail)).collect();
     let out = BatchOut { stored, rejected, results };
     let body = JsonBytes::new(serde_json::to_vec(&out).map_err(|error| Problem::internal(&error))?);
     Ok(match (stored, rejected) {

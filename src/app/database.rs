@@ -64,7 +64,8 @@ pub async fn ensure_first_user(store: &Store, config: &Config) -> Result<(), App
         FirstUser::Created { generated: None } => info!(user = config.admin_user, "made the first user"),
         FirstUser::Created { generated: Some(secret) } => {
             let file = config.data_dir.join("admin-password");
-            write_secret(&file, secret.reveal()).map_err(|source| AppError::SecretFile { file: file.clone(), source })?;
+            write_secret(&file, secret.reveal())
+                .map_err(|source| AppError::SecretFile { file: file.clone(), source })?;
             info!(user = config.admin_user, file = %file.display(), "made the first user; its password is in {}", file.display());
         }
     }
@@ -94,6 +95,7 @@ fn external(config: &Config) -> Result<PgConnectOptions, AppError> {
 fn cluster_settings(config: &Config) -> postgres::Settings {
     let mut settings = postgres::Settings::new(&config.data_dir);
     settings.bin_dir.clone_from(&config.database.pg_bin);
+    settings.runtime_dir.clone_from(&config.runtime_dir);
     settings.options = config
         .database
         .cluster_options

@@ -9,7 +9,9 @@ use sqlx::PgPool;
 use tokio::time::timeout;
 
 use super::Database;
-use crate::api::health::{Condition, DatabaseHost, DatabaseStatus, LogStatus, Obstacle, Privileges, Probe, QueueStatus};
+use crate::api::health::{
+    Condition, DatabaseHost, DatabaseStatus, LogStatus, Obstacle, Privileges, Probe, QueueStatus,
+};
 use crate::api::problem::Problem;
 use crate::auth::{Auth, Tenant};
 use crate::ingest::Ingest;
@@ -46,7 +48,8 @@ impl ServiceProbe {
     }
 
     async fn find_condition(&self, tenant: &Tenant) -> Result<Condition, Problem> {
-        let size = log::size(&self.store.query, tenant.id).await.map_err(|_| Problem::database_unavailable())?;
+        let size =
+            log::size(&self.store.query, tenant.id).await.map_err(|_| Problem::database_unavailable())?;
         let Facts { server_version, privileges, volatile } = &self.store.facts;
         let (events, bytes) = self.ingest.queued();
         Ok(Condition {

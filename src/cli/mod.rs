@@ -67,12 +67,8 @@ impl Command {
         match self {
             Self::Serve(command) => command.run(file),
             Self::Migrate(command) => command.run(file),
-            Self::User(command) => {
-                administer(file, async |pool, out| user::run(command, pool, out).await)
-            }
-            Self::Token(command) => {
-                administer(file, async |pool, out| token::run(command, pool, out).await)
-            }
+            Self::User(command) => administer(file, async |pool, out| user::run(command, pool, out).await),
+            Self::Token(command) => administer(file, async |pool, out| token::run(command, pool, out).await),
             Self::Tenant(command) => {
                 administer(file, async |pool, out| tenant::run(command, pool, out).await)
             }

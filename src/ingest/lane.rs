@@ -156,7 +156,9 @@ impl Lane {
         check_clock(&head)?;
         let state = match self.state.take() {
             Some(state) if state.matches(&head) => state,
-            _ => rebuild::read(transaction, self.tenant.id, &head).await.map_err(|error| self.unreadable(error))?,
+            _ => rebuild::read(transaction, self.tenant.id, &head)
+                .await
+                .map_err(|error| self.unreadable(error))?,
         };
         let known = self.find_keys(transaction, items).await.map_err(Failure::of)?;
         let mut sequenced = sequence(items, self.tenant.log_id, &head, &state, known).map_err(|error| {
@@ -279,7 +281,9 @@ impl Failure {
             "57P01" | "57P02" | "57P03" => Self::Disconnected(error),
             "23514" if database.constraint().is_none() => Self::NotRecorded(Reason::Partition),
             // Data exceptions, violated constraints, limits of an index or a value.
-            _ if ["22", "23", "54"].contains(&&code[..2.min(code.len())]) => Self::Data(database.message().to_owned()),
+            _ if ["22", "23", "54"].contains(&&code[..2.min(code.len())]) => {
+                Self::Data(database.message().to_owned())
+            }
             _ => {
                 warn!(code, error = database.message(), "the database did not record a group");
                 Self::NotRecorded(Reason::Database)

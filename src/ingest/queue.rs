@@ -214,7 +214,8 @@ impl Waiting {
             }
         }
         let fits = |chunk: &Group| {
-            items.is_empty() || !chunk.atomic && (bytes + chunk.bytes() <= 2 * GROUP_BYTES) && !chunk.is_large()
+            items.is_empty()
+                || !chunk.atomic && (bytes + chunk.bytes() <= 2 * GROUP_BYTES) && !chunk.is_large()
         };
         if self.chunks.front().is_some_and(fits)
             && let Some(chunk) = self.chunks.pop_front()

@@ -110,7 +110,8 @@ impl<'a> Sequenced<'a> {
             let key = Box::new(key.clone());
             return if is_same(&item.event, &key) { Fate::Duplicate(key) } else { Fate::Conflict(key) };
         }
-        let id = next_id(self.head.last_id, self.head.last_received_at, u128::from_be_bytes(take16(random, 2)));
+        let id =
+            next_id(self.head.last_id, self.head.last_received_at, u128::from_be_bytes(take16(random, 2)));
         if !item.begin(id) {
             return Fate::Dropped;
         }
@@ -144,12 +145,26 @@ impl<'a> Sequenced<'a> {
             seq,
             received_at,
             id,
-            envelope: event::commitment(event::Label::Envelope, &envelope_salt, envelope.canonical().as_bytes()),
-            payload: payload.map(|(payload, salt)| event::commitment(event::Label::Payload, &salt, &payload.bytes)),
+            envelope: event::commitment(
+                event::Label::Envelope,
+                &envelope_salt,
+                envelope.canonical().as_bytes(),
+            ),
+            payload: payload
+                .map(|(payload, salt)| event::commitment(event::Label::Payload, &salt, &payload.bytes)),
         }
         .to_bytes();
         let leaf = leaf_hash(&entry);
-        self.rows.push(Row { seq, received_at, id, kind: EntryKind::Event, envelope, envelope_salt, payload, entry });
+        self.rows.push(Row {
+            seq,
+            received_at,
+            id,
+            kind: EntryKind::Event,
+            envelope,
+            envelope_salt,
+            payload,
+            entry,
+        });
         self.head.last_id = id;
         let start = *self.state.tile_start.get_or_insert(received_at);
         for tile in self.state.tree.append(leaf) {

@@ -81,9 +81,11 @@ impl Access {
     }
 
     pub(super) fn ingest_pool(&self, privileges: Privileges, sizes: PoolSizes) -> PgPool {
-        let options = self
-            .as_identity(Identity::Writer)
-            .options([("synchronous_commit", "on"), ("lock_timeout", "10s"), ("jit", "off")]);
+        let options = self.as_identity(Identity::Writer).options([
+            ("synchronous_commit", "on"),
+            ("lock_timeout", "10s"),
+            ("jit", "off"),
+        ]);
         self.pool(Identity::Writer, privileges, sizes.ingest, sizes, options)
     }
 

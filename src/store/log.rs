@@ -223,7 +223,11 @@ pub async fn evidence(
     .await?;
     row.map(|row| {
         Ok(Evidence {
-            entry: row.entry.as_slice().try_into().map_err(|_| corrupt("an entry of other than 118 bytes"))?,
+            entry: row
+                .entry
+                .as_slice()
+                .try_into()
+                .map_err(|_| corrupt("an entry of other than 118 bytes"))?,
             recorded_by: row.recorded_by,
             envelope_salt: row.envelope_salt.as_deref().map(salt).transpose()?,
             payload_salt: row.payload_salt.as_deref().map(salt).transpose()?,
@@ -352,4 +356,3 @@ impl<'a, T> Columns<'a, T> {
         self.0.iter().map(value).collect()
     }
 }
-

@@ -22,12 +22,17 @@ pub async fn audit(database: &PgPool) {
     .fetch_all(database)
     .await
     .expect("heads");
-    let tenants: i64 = sqlx::query_scalar("SELECT count(*) FROM tenants").fetch_one(database).await.expect("tenants");
+    let tenants: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM tenants").fetch_one(database).await.expect("tenants");
     assert_eq!(heads.len() as i64, tenants, "every tenant has a head");
     for head in heads {
         let tenant: i32 = head.get("tenant_id");
         let leaves = audit_events(database, tenant, head.get("log_id"), head.get("last_micros")).await;
-        assert_eq!(leaves.len() as i64, head.get::<i64, _>("size"), "tenant {tenant}: the head counts the events");
+        assert_eq!(
+            leaves.len() as i64,
+            head.get::<i64, _>("size"),
+            "tenant {tenant}: the head counts the events"
+        );
         assert_eq!(tree_root(&leaves).as_slice(), head.get::<&[u8], _>("root"), "tenant {tenant}: root");
         let frontier: Vec<u8> = perfect_roots(&leaves).concat();
         assert_eq!(frontier, head.get::<Vec<u8>, _>("frontier"), "tenant {tenant}: frontier");
@@ -59,10 +64,18 @@ async fn audit_events(database: &PgPool, tenant: i32, log_id: Uuid, last_micros:
         let micros: i64 = row.get("micros");
         assert_eq!(seq, expected_seq as i64, "tenant {tenant}: seq is gapless");
         assert!(micros >= before.0 && id > before.1, "tenant {tenant}, seq {seq}: time and id never go back");
-        assert_eq!((id.as_u128() >> 80) as i64, micros / 1000, "seq {seq}: the id carries the time of receipt");
+        assert_eq!(
+            (id.as_u128() >> 80) as i64,
+            micros / 1000,
+            "seq {seq}: the id carries the time of receipt"
+        );
         before = (micros, id);
         let payload: Option<&[u8]> = row.get("payload");
-        assert_eq!(payload.is_none(), row.get::<bool, _>("no_data"), "seq {seq}: projection goes with the payload");
+        assert_eq!(
+            payload.is_none(),
+            row.get::<bool, _>("no_data"),
+            "seq {seq}: projection goes with the payload"
+        );
 
         let mut entry = b"AUE1".to_vec();
         entry.push(row.get::<i16, _>("kind") as u8);
@@ -132,12 +145,13 @@ async fn audit_tiles(database: &PgPool, tenant: i32, leaves: &[Hash]) {
         hashes = roots;
         level += 1;
     }
-    let stored: Vec<(i16, i64, Vec<u8>, Vec<u8>)> =
-        sqlx::query_as("SELECT level, index, root, data FROM tiles WHERE tenant_id = $1 ORDER BY level, index")
-            .bind(tenant)
-            .fetch_all(database)
-            .await
-            .expect("tiles");
+    let stored: Vec<(i16, i64, Vec<u8>, Vec<u8>)> = sqlx::query_as(
+        "SELECT level, index, root, data FROM tiles WHERE tenant_id = $1 ORDER BY level, index",
+    )
+    .bind(tenant)
+    .fetch_all(database)
+    .await
+    .expect("tiles");
     assert_eq!(stored, expected, "tenant {tenant}: tiles");
     let misdated: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM tiles t
@@ -182,7 +196,12 @@ pub fn tree_root(leaves: &[Hash]) -> Hash {
         [leaf] => *leaf,
         _ => {
             let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
-            Sha256::new().chain_update([1]).chain_update(tree_root(left)).chain_update(tree_root(right)).finalize().into()
+            Sha256::new()
+                .chain_update([1])
+                .chain_update(tree_root(left))
+                .chain_update(tree_root(right))
+                .finalize()
+                .into()
         }
     }
 }

@@ -121,7 +121,14 @@ impl SharedCluster {
             (cluster, owner)
         });
         let superuser = cluster.connect_options(SUPERUSER, "postgres");
-        Self { runtime, cluster: Mutex::new(Some(cluster)), superuser, owner, databases: AtomicU32::new(0), folder }
+        Self {
+            runtime,
+            cluster: Mutex::new(Some(cluster)),
+            superuser,
+            owner,
+            databases: AtomicU32::new(0),
+            folder,
+        }
     }
 }
 
@@ -144,7 +151,12 @@ fn runtime() -> Runtime {
 }
 
 /// The configuration of a test's server; `extra` are environment variables.
-fn config(owner: &PgConnectOptions, database: &str, data_dir: &std::path::Path, extra: &[(&str, &str)]) -> Config {
+fn config(
+    owner: &PgConnectOptions,
+    database: &str,
+    data_dir: &std::path::Path,
+    extra: &[(&str, &str)],
+) -> Config {
     let url = format!(
         "postgres:///{database}?host={}&port={}&user={OWNER}",
         owner.get_socket().expect("a socket").display(),
@@ -159,7 +171,8 @@ fn config(owner: &PgConnectOptions, database: &str, data_dir: &std::path::Path, 
         ("EVENTLOGGER_DATABASE__QUERY_CONNECTIONS", "4"),
         ("EVENTLOGGER_DATABASE__INGEST_CONNECTIONS", "4"),
     ];
-    let environment = environment.iter().chain(extra).map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let environment =
+        environment.iter().chain(extra).map(|(name, value)| (OsString::from(name), OsString::from(value)));
     Config::load_from(None, environment).expect("a valid configuration")
 }
 
@@ -196,7 +209,14 @@ impl Server {
         let running = tokio::spawn(async move {
             app.run(async { drop(stopped.await) }).await.expect("a clean end");
         });
-        Self { client, store, database, config, stop: Mutex::new(Some(stop)), running: Mutex::new(Some(running)) }
+        Self {
+            client,
+            store,
+            database,
+            config,
+            stop: Mutex::new(Some(stop)),
+            running: Mutex::new(Some(running)),
+        }
     }
 
     /// A user of the tenant `default`.

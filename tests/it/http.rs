@@ -61,7 +61,7 @@ impl Client {
 }
 
 impl Request {
-    pub fn as_user(mut self, user: &str, password: &str) -> Self {
+    pub fn user(mut self, user: &str, password: &str) -> Self {
         self.authorization = Some(basic(user, password));
         self
     }

@@ -3,7 +3,12 @@
 //! One cluster per run, one database per test, cloned from a migrated template. After each test that
 //! passes, the auditor re-reads the log and recomputes everything with its own naive code.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should stop")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on should stop"
+)]
 
 mod auditor;
 mod harness;
