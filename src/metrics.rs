@@ -35,7 +35,7 @@ pub struct Reason {
     pub code: &'static str,
 }
 
-/// `ok`, `failed`, `busy` or `unavailable`.
+/// `accepted`, `rejected`, `busy` or `unavailable`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct LoginOutcome {
     pub outcome: &'static str,

@@ -105,6 +105,18 @@ impl Probe for Idle {
     }
 }
 
+/// Shares a path with [`Shapes`].
+struct Lister;
+
+#[OpenApi]
+impl Lister {
+    /// List
+    #[oai(path = "/events", method = "get", operation_id = "list")]
+    async fn list(&self, _caller: Caller<Reader>) -> PlainText<String> {
+        PlainText(String::new())
+    }
+}
+
 /// Operations of every shape.
 struct Shapes;
 
@@ -166,7 +178,7 @@ impl Door {
             settings: Arc::new(Settings::default()),
         };
         let operations =
-            (RootApi, HealthApi::new(state.clone()), MetricsApi { state: state.clone() }, Shapes);
+            (RootApi, HealthApi::new(state.clone()), MetricsApi { state: state.clone() }, Shapes, Lister);
         Self { endpoint: front(operations, &state), probe, metrics, drain }
     }
 
@@ -277,6 +289,7 @@ async fn another_method_is_answered_with_those_that_work() {
     let door = Door::new();
     for (path, allow) in [
         ("/events/batch", "POST"),
+        ("/events", "GET, HEAD, POST"),
         ("/api/v1/events/x", "DELETE, GET, HEAD"),
         ("/openapi.json", "GET, HEAD"),
         ("/docs/start.js", "GET, HEAD"),
@@ -387,6 +400,7 @@ async fn metrics_count_by_operation_and_mirror_the_gauges() {
 #[tokio::test]
 async fn the_served_document_is_finished() {
     let (_, document) = Door::new().ask(request(Method::GET, "/openapi.json").finish()).await;
+    assert_eq!(document["paths"]["/events"]["get"]["operationId"], "list");
     let record = &document["paths"]["/events"]["post"];
     assert_eq!(record["x-role"], "writer");
     let schemes: Vec<_> = record["security"].as_array().unwrap().iter().collect();
