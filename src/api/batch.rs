@@ -69,7 +69,7 @@ impl BatchApi {
     /// A JSON array, or one JSON object per line (`application/x-ndjson`), of at most 10,000 events. Each item
     /// stands for itself: what is wrong with one does not keep out the others. With `atomic=true` all are
     /// recorded in one transaction, or none.
-    #[oai(path = "/events/batch", method = "post", operation_id = "recordBatch")]
+    #[oai(path = "/events/batch", method = "post", operation_id = "record_batch")]
     async fn record_batch(
         &self,
         caller: Caller<Writer>,

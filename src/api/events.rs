@@ -52,7 +52,7 @@ impl EventsApi {
     ///
     /// A 201 is a fact: the event is committed, and nobody can change it unnoticed. Repeat the request with
     /// the same idempotency key if an answer got lost; the event is recorded once.
-    #[oai(path = "/events", method = "post", operation_id = "recordEvent")]
+    #[oai(path = "/events", method = "post", operation_id = "record_event")]
     async fn record_event(
         &self,
         caller: Caller<Writer>,
@@ -71,7 +71,7 @@ impl EventsApi {
     ///
     /// For dynamic log records: unknown members go into `event_data`, a missing `event_type` becomes `log`,
     /// a missing `user_identity` `anonymous`.
-    #[oai(path = "/log", method = "post", operation_id = "recordFlat")]
+    #[oai(path = "/log", method = "post", operation_id = "record_flat")]
     async fn record_flat(
         &self,
         caller: Caller<Writer>,
