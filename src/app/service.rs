@@ -134,6 +134,7 @@ fn auth_settings(config: &Config) -> auth::Settings {
             slots => slots,
         },
         queue: config.auth.argon2_queue,
+        admitted_for: config.auth.cache,
         ..defaults
     }
 }

@@ -37,8 +37,6 @@ fn rule(key: &str) -> Option<Rule> {
             List(|text| text.parse::<SocketAddr>().is_ok(), "an IP:port such as 127.0.0.1:5000")
         }
         "server.cors_origins" => List(is_web_origin, "an origin such as https://audit.example.org"),
-        "server.connections" => Integer(1..=1_000_000),
-        "server.header_timeout_seconds" => Integer(1..=300),
         "server.request_timeout_seconds" => Integer(1..=3600),
         "server.shutdown_grace_seconds" => Integer(0..=3600),
         "database.url" => Secret(is_database_url, "empty or a URL beginning with postgres://"),
