@@ -107,10 +107,14 @@ impl Failure {
 
 impl From<AppError> for Failure {
     fn from(error: AppError) -> Self {
+        // These errors tell their causes themselves; the chain would repeat them.
+        let told = anyhow::Error::msg(error.to_string());
         match error {
-            AppError::Listen(_) => Self::Listen(error.into()),
-            AppError::Cluster(_) | AppError::Store(_) | AppError::Settings(_) => Self::Database(error.into()),
-            _ => Self::Failed(error.into()),
+            AppError::Listen(_) => Self::Listen(told),
+            AppError::Cluster(_) | AppError::Store(_) | AppError::Url(_) | AppError::Settings(_) => {
+                Self::Database(told)
+            }
+            _ => Self::Failed(told),
         }
     }
 }
