@@ -52,9 +52,9 @@ fn rule(key: &str) -> Option<Rule> {
         "ingest.answer_timeout_seconds" => Integer(1..=3600),
         "limits.event_body_bytes" => Integer(KIB..=16 * MIB),
         "limits.batch_body_bytes" => Integer(KIB..=GIB),
-        "limits.query_body_bytes" => Integer(KIB..=MIB),
+        "limits.query_body_bytes" => Integer(KIB..=64 * KIB),
         "limits.batch_events" => Integer(1..=10_000),
-        "limits.url_bytes" => Integer(KIB..=64 * KIB),
+        "limits.url_bytes" => Integer(KIB..=8 * KIB),
         // Another instance may change a password; no answer may rest on the old one for longer.
         "auth.cache_seconds" => Integer(0..=60),
         "auth.argon2_slots" => Integer(0..=1024),

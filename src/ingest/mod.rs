@@ -88,6 +88,9 @@ pub enum IngestError {
     Unknown { id: Option<Uuid> },
 }
 
+/// The code of an answer that leaves open whether the event is recorded.
+pub const UNKNOWN: &str = "unknown";
+
 impl IngestError {
     /// A stable name, for answers and metrics.
     pub fn code(&self) -> &'static str {
@@ -97,7 +100,7 @@ impl IngestError {
             Self::Refused(_) => "refused_by_database",
             Self::Aborted => "atomic_aborted",
             Self::NotRecorded(_) => "not_recorded",
-            Self::Unknown { .. } => "unknown",
+            Self::Unknown { .. } => UNKNOWN,
         }
     }
 }

@@ -163,7 +163,8 @@ async fn grant(owner: &mut PgConnection) -> Result<(), sqlx::Error> {
         transaction.execute("GRANT eventlogger_writer, eventlogger_reader TO CURRENT_USER").await?;
     }
     for statement in [
-        "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, eventlogger_writer, eventlogger_reader",
+        "REVOKE ALL ON settings, tenants, users, tokens, credential_revision, heads, events, tiles, idempotency \
+         FROM PUBLIC, eventlogger_writer, eventlogger_reader",
         "REVOKE ALL ON FUNCTION ensure_event_partitions(int) FROM PUBLIC",
         "GRANT USAGE ON SCHEMA public TO eventlogger_writer, eventlogger_reader",
         "GRANT SELECT, UPDATE ON heads TO eventlogger_writer",

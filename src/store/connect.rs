@@ -84,6 +84,8 @@ impl Access {
         let options = self.as_identity(Identity::Writer).options([
             ("synchronous_commit", "on"),
             ("lock_timeout", "10s"),
+            // Whoever waited for the head must see the newest one; the stricter levels fail instead.
+            ("default_transaction_isolation", "read committed"),
             ("jit", "off"),
         ]);
         self.pool(Identity::Writer, privileges, sizes.ingest, sizes, options)

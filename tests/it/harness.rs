@@ -107,7 +107,8 @@ impl World {
 
 impl SharedCluster {
     fn start() -> Self {
-        let folder = tempfile::Builder::new().prefix("eventlogger-it-").tempdir_in(fast_folder()).expect("a folder");
+        let folder =
+            tempfile::Builder::new().prefix("eventlogger-it-").tempdir_in(fast_folder()).expect("a folder");
         // The cluster's user must be able to pass when the tests run as root.
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("chmod");
         let runtime = runtime();
