@@ -167,7 +167,7 @@ impl Lane {
         })?;
         self.state = Some(state);
         if group.atomic {
-            sequenced.abort_on_conflict();
+            sequenced.all_or_nothing();
         }
         if !sequenced.rows.is_empty() {
             let Sequenced { rows, tiles, keys, head, .. } = &sequenced;
