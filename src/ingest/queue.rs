@@ -40,6 +40,10 @@ impl Item {
         self.ticket.begin(self.index, id)
     }
 
+    pub(super) fn id(&self) -> Option<uuid::Uuid> {
+        self.ticket.id(self.index)
+    }
+
     pub(super) fn rolled_back(&self) {
         self.ticket.rolled_back(self.index);
     }
