@@ -100,7 +100,11 @@ impl Lane {
         let reason = RejectReason { code: error.code() };
         self.metrics.events_rejected.get_or_create(&reason).inc_by(group.items.len() as u64);
         for item in group.items {
-            item.answer(Err(error.clone()));
+            let error = match error {
+                IngestError::Unknown { .. } => IngestError::Unknown { id: item.id() },
+                ref known => known.clone(),
+            };
+            item.answer(Err(error));
         }
     }
 
@@ -167,7 +171,7 @@ impl Lane {
         })?;
         self.state = Some(state);
         if group.atomic {
-            sequenced.abort_on_conflict();
+            sequenced.all_or_nothing();
         }
         if !sequenced.rows.is_empty() {
             let Sequenced { rows, tiles, keys, head, .. } = &sequenced;

@@ -86,12 +86,13 @@ fn take16(random: &[u8], n: usize) -> Salt {
 }
 
 impl<'a> Sequenced<'a> {
-    /// For an atomic group: one conflict, and nothing is recorded.
-    pub(super) fn abort_on_conflict(&mut self) {
-        if self.fates.iter().any(|fate| matches!(fate, Fate::Conflict(_))) {
+    /// For an atomic group: one conflict, or a submitter who left meanwhile, and nothing is recorded.
+    pub(super) fn all_or_nothing(&mut self) {
+        let is_missing = |fate: &Fate| matches!(fate, Fate::Conflict(_) | Fate::Dropped);
+        if self.fates.iter().any(is_missing) {
             self.rows.clear();
             for fate in &mut self.fates {
-                if !matches!(fate, Fate::Conflict(_)) {
+                if !is_missing(fate) {
                     *fate = Fate::Aborted;
                 }
             }

@@ -105,7 +105,8 @@ impl Access {
     }
 
     pub(super) fn control_pool(&self, privileges: Privileges, sizes: PoolSizes) -> PgPool {
-        let options = self.owner().options([("statement_timeout", "10s"), ("lock_timeout", "2s")]);
+        let timeout = sizes.query_timeout.as_millis().to_string();
+        let options = self.owner().options([("statement_timeout", timeout.as_str()), ("lock_timeout", "2s")]);
         self.pool(Identity::Owner, privileges, sizes.control, sizes, options)
     }
 

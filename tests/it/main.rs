@@ -13,11 +13,14 @@
 mod auditor;
 mod harness;
 mod http;
+mod journal;
+mod proxy;
 
 mod accounts;
 mod auth;
 mod auth_tokens;
 mod auth_users;
+mod faults;
 mod query;
 mod reading;
 mod recording;
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         auth::trials(&world),
         auth_tokens::trials(&world),
         auth_users::trials(&world),
+        faults::trials(&world),
         query::trials(&world),
         reading::trials(&world),
         recording::trials(&world),
