@@ -21,6 +21,7 @@ mod auth;
 mod auth_tokens;
 mod auth_users;
 mod faults;
+mod operators;
 mod query;
 mod reading;
 mod recording;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         auth_tokens::trials(&world),
         auth_users::trials(&world),
         faults::trials(&world),
+        operators::trials(&world),
         query::trials(&world),
         reading::trials(&world),
         recording::trials(&world),
