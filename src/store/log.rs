@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::event::{ENTRY_LEN, ENVELOPE_V, EntryKind, Envelope, PROJECTION_V, Payload, Salt, Timestamp};
 use crate::merkle::{FullTile, Hash};
-use crate::store::patience::in_time;
+use crate::store::read::read;
 
 /// The state of a log, read under its lock.
 #[derive(Clone, Debug)]
@@ -105,8 +105,9 @@ pub async fn lock_head(transaction: &mut PgConnection, tenant_id: i32) -> Result
 
 /// How many events a log has; 0 if there is no such log.
 pub async fn size(pool: &PgPool, tenant_id: i32) -> Result<u64, sqlx::Error> {
-    let size = sqlx::query_scalar!("SELECT size FROM heads WHERE tenant_id = $1", tenant_id);
-    Ok(in_time(pool, size.fetch_optional(pool)).await?.map_or(0, unsigned))
+    let size =
+        || sqlx::query_scalar!("SELECT size FROM heads WHERE tenant_id = $1", tenant_id).fetch_optional(pool);
+    Ok(read(pool, size).await?.map_or(0, unsigned))
 }
 
 /// The entries from `first_seq` on; they lie at or after `since`, which lets partitions be skipped.
@@ -213,14 +214,17 @@ pub async fn evidence(
     received_at: Timestamp,
     seq: u64,
 ) -> Result<Option<Evidence>, sqlx::Error> {
-    let row = sqlx::query!(
-        r#"SELECT entry, recorded_by, envelope_salt, payload_salt FROM events
+    let row = || {
+        sqlx::query!(
+            r#"SELECT entry, recorded_by, envelope_salt, payload_salt FROM events
            WHERE tenant_id = $1 AND received_at = $2 AND seq = $3"#,
-        tenant_id,
-        OffsetDateTime::from(received_at),
-        signed(seq)
-    );
-    let row = in_time(pool, row.fetch_optional(pool)).await?;
+            tenant_id,
+            OffsetDateTime::from(received_at),
+            signed(seq)
+        )
+        .fetch_optional(pool)
+    };
+    let row = read(pool, row).await?;
     row.map(|row| {
         Ok(Evidence {
             entry: row

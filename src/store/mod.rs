@@ -5,8 +5,8 @@ mod connect;
 pub mod events;
 pub mod log;
 pub mod partitions;
-mod patience;
 pub mod principals;
+mod read;
 pub mod settings;
 
 use std::fmt;
