@@ -4,7 +4,7 @@ use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::patience::in_time;
+use super::read::read;
 use super::values::{hash, signed, timestamp, unsigned};
 use crate::event::Timestamp;
 use crate::merkle::Hash;
@@ -47,8 +47,9 @@ pub async fn lock_head(transaction: &mut PgConnection, tenant_id: i32) -> Result
 
 /// How many events a log has; 0 if there is no such log.
 pub async fn size(pool: &PgPool, tenant_id: i32) -> Result<u64, sqlx::Error> {
-    let size = sqlx::query_scalar!("SELECT size FROM heads WHERE tenant_id = $1", tenant_id);
-    Ok(in_time(pool, size.fetch_optional(pool)).await?.map_or(0, unsigned))
+    let size =
+        || sqlx::query_scalar!("SELECT size FROM heads WHERE tenant_id = $1", tenant_id).fetch_optional(pool);
+    Ok(read(pool, size).await?.map_or(0, unsigned))
 }
 
 /// The entries from `first_seq` on; they lie at or after `since`, which lets partitions be skipped.

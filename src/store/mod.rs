@@ -7,8 +7,8 @@ pub mod events;
 pub mod idempotency;
 pub mod log;
 pub mod partitions;
-mod patience;
 pub mod principals;
+mod read;
 pub mod settings;
 mod values;
 

@@ -1,6 +1,7 @@
 //! A service in a process of its own.
 
 use std::fs::{self, File, Permissions};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -31,24 +32,45 @@ pub struct Service {
 
 impl Service {
     pub async fn start(environment: &[(&'static str, &str)]) -> Self {
+        let mut service = Self::new(environment);
+        service.restart().await;
+        service
+    }
+
+    /// Nothing runs yet, and there is no cluster.
+    pub fn new(environment: &[(&'static str, &str)]) -> Self {
         let folder = tempfile::Builder::new().prefix("eventlogger-crash-").tempdir().unwrap();
         // As root, the cluster's user must be able to pass.
         fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).unwrap();
-        let mut service = Self {
+        let data_dir = folder.path().join("data");
+        fs::create_dir(&data_dir).unwrap();
+        fs::set_permissions(&data_dir, Permissions::from_mode(0o711)).unwrap();
+        let options = connect_options(&Settings::new(&data_dir), SUPERUSER, "eventlogger").unwrap();
+        Self {
             folder,
             environment: environment.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
             process: None,
-            database: PgPoolOptions::new().connect_lazy("postgres://").unwrap(),
+            database: PgPoolOptions::new().max_connections(1).connect_lazy_with(options),
             client: Client::new(([127, 0, 0, 1], 1).into()),
-        };
-        service.restart().await;
-        let options = connect_options(&Settings::new(service.data_dir()), SUPERUSER, "eventlogger").unwrap();
-        service.database = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
-        service
+        }
     }
 
     /// Starts the process, which must be dead, and waits until it listens.
     pub async fn restart(&mut self) {
+        let said_before = self.launch();
+        loop {
+            if let Some(address) = self.address_since(said_before) {
+                self.client = Client::new(address);
+                return;
+            }
+            let ended = self.process.as_mut().unwrap().try_wait().unwrap();
+            assert_eq!(ended, None, "the service ended instead of starting");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Starts the process; returns the length of the log until then.
+    pub fn launch(&mut self) -> usize {
         let log = File::options().create(true).append(true).open(self.log()).unwrap();
         let said_before = log.metadata().unwrap().len() as usize;
         let process = Command::new(binary())
@@ -66,16 +88,15 @@ impl Service {
             .spawn()
             .unwrap();
         self.process = Some(process);
-        let address = loop {
-            let said = fs::read(self.log()).unwrap();
-            if let Some(address) = address_in(&String::from_utf8_lossy(&said[said_before..])) {
-                break address;
-            }
-            let ended = self.process.as_mut().unwrap().try_wait().unwrap();
-            assert_eq!(ended, None, "the service ended instead of starting");
-            tokio::time::sleep(PAUSE).await;
-        };
-        self.client = Client::new(address);
+        said_before
+    }
+
+    /// Where the process listens, if it has come so far.
+    fn address_since(&self, said_before: usize) -> Option<SocketAddr> {
+        let said = fs::read(self.log()).unwrap();
+        let said = String::from_utf8_lossy(&said[said_before..]).into_owned();
+        let (_, rest) = said.split_once("listening on http://")?;
+        rest.split(['"', '\n']).next()?.parse().ok()
     }
 
     /// `kill -9`. Its cluster is told by the system to stop, and may still be at it.
@@ -167,11 +188,6 @@ impl Drop for Service {
 fn binary() -> PathBuf {
     const NAME: &str = "CARGO_BIN_EXE_eventlogger";
     std::env::var_os(NAME).unwrap_or_else(|| env!("CARGO_BIN_EXE_eventlogger").into()).into()
-}
-
-fn address_in(log: &str) -> Option<std::net::SocketAddr> {
-    let rest = log.split_once("listening on http://")?.1;
-    rest.split(['"', '\n']).next()?.parse().ok()
 }
 
 /// Processes that work in `folder`, as all of a cluster do.

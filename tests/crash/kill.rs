@@ -32,25 +32,49 @@ use Victim::{Backend, Cluster, Postmaster, Server, ServerAndCluster};
 
 #[tokio::test]
 async fn killing_the_server_loses_nothing_that_was_acknowledged() {
-    rounds(&[Server], 6).await;
+    rounds(&[Server], 6, seed()).await;
 }
 
 #[tokio::test]
 async fn killing_the_cluster_loses_nothing_that_was_acknowledged() {
-    rounds(&[Cluster, Postmaster, Backend], 6).await;
+    rounds(&[Cluster, Postmaster, Backend], 6, seed()).await;
 }
 
 #[tokio::test]
 async fn killing_server_and_cluster_at_once_loses_nothing_that_was_acknowledged() {
-    rounds(&[ServerAndCluster], 3).await;
+    rounds(&[ServerAndCluster], 3, seed()).await;
+}
+
+/// Making the cluster, the roles, the schema, the first user: whatever it was at, the next start goes on.
+#[tokio::test]
+async fn a_first_start_that_is_killed_again_and_again_succeeds_in_the_end() {
+    const LATEST_MILLISECONDS: u64 = 1_000;
+    let mut random = Random::new(seed());
+    let mut service = Service::new(&[]);
+    for _ in 0..16 {
+        service.launch();
+        let milliseconds = random.below(LATEST_MILLISECONDS);
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+        assert!(service.is_running(), "it ended by itself within {milliseconds} ms");
+        println!("killed after {milliseconds} ms");
+        service.kill();
+    }
+    service.restart().await;
+    send_until_recorded(&service.client, r#"{"event_type":"first","user_identity":"u"}"#).await;
+    service.audit().await;
+    service.stop().await;
 }
 
 #[tokio::test]
 #[ignore = "takes many minutes; CRASH_ROUNDS says how many rounds, 200 if it does not"]
 async fn killing_everything_again_and_again_loses_nothing_that_was_acknowledged() {
-    let rounds_left = number("CRASH_ROUNDS").unwrap_or(200);
-    for _ in 0..rounds_left.div_ceil(ROUNDS_OF_ONE_LOG) {
-        rounds(&[Server, Cluster, ServerAndCluster, Postmaster, Server, Backend], ROUNDS_OF_ONE_LOG).await;
+    let mut rounds_left = number("CRASH_ROUNDS").unwrap_or(200);
+    let mut seed = seed();
+    while rounds_left > 0 {
+        let count = rounds_left.min(ROUNDS_OF_ONE_LOG);
+        rounds(&[Server, Cluster, ServerAndCluster, Postmaster, Server, Backend], count, seed).await;
+        rounds_left -= count;
+        seed += 1;
     }
 }
 
@@ -58,9 +82,14 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var_os(variable)?.to_str()?.parse().ok()
 }
 
-async fn rounds(victims: &[Victim], count: u64) {
+/// `CRASH_SEED`, or any: printed when the test fails.
+fn seed() -> u64 {
     let seed = number("CRASH_SEED").unwrap_or_else(random_seed);
     println!("CRASH_SEED={seed}");
+    seed
+}
+
+async fn rounds(victims: &[Victim], count: u64, seed: u64) {
     let mut random = Random::new(seed);
     let journal = Arc::new(Journal::new("crash", random.below(u64::MAX)));
     let mut service = Service::start(&[]).await;
