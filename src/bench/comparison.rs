@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use sqlx::{Executor, PgPool};
 
-/// As often as the service does it for its own table.
-const FLUSH_EVERY: Duration = Duration::from_secs(2);
+/// As often as a loaded service does it for its own table.
+const FLUSH_EVERY: Duration = Duration::from_millis(200);
 
 /// Every run writes under sequence numbers of its own, beyond those of the rows taken over. pgbench_*.sql gives
 /// each of its clients a part of them.

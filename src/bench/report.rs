@@ -72,7 +72,7 @@ impl Comparison {
         wanted: &[(&'static str, Measure, Bound)],
     ) -> Self {
         let figures = wanted.iter().map(|&(name, measure, bound)| {
-            Figure::new(name, "×", median(rounds.iter().map(|round| measure(round)).collect()), bound)
+            Figure::new(name, "×", median(rounds.iter().map(measure).collect()), bound)
         });
         Self { workload, against, figures: figures.collect(), rounds }
     }
