@@ -22,11 +22,13 @@ pub enum AppError {
     Cluster(#[from] ClusterError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("database.url cannot be read: {0}. It looks like postgres://user@host:5432/name?sslmode=verify-full")]
+    #[error(
+        "database.url cannot be read: {0}. It looks like postgres://user@host:5432/name?sslmode=verify-full"
+    )]
     Url(String),
     #[error("cannot read the settings of the installation: {0}")]
     Settings(#[source] sqlx::Error),
-    #[error("cannot keep the admin password in {}: {source}", file.display())]
+    #[error("the first user is made, but its password cannot be kept in {}: {source}. Set one: eventlogger user password NAME", file.display())]
     SecretFile { file: PathBuf, source: std::io::Error },
     #[error(transparent)]
     FirstUser(#[from] FirstUserError),

@@ -33,7 +33,9 @@ async fn make_partitions(store: &Store, ahead: i32) {
     match partitions::ensure(&store.control, ahead).await {
         Ok(made) if made.is_empty() => {}
         Ok(made) => info!(partitions = ?made, "made {} partitions", made.len()),
-        Err(error) => warn!(%error, "could not make the partitions of the months ahead; trying again in an hour"),
+        Err(error) => {
+            warn!(%error, "could not make the partitions of the months ahead; trying again in an hour")
+        }
     }
 }
 

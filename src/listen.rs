@@ -24,15 +24,16 @@ pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ListenError> {
     for &address in addresses {
         match TcpListener::bind(address) {
             Ok(listener) => {
-                listener
-                    .set_nonblocking(true)
-                    .map_err(|source| ListenError::Other { address, source })?;
+                listener.set_nonblocking(true).map_err(|source| ListenError::Other { address, source })?;
                 listeners.push(listener);
             }
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 return Err(ListenError::InUse { address, holder: holder_of(address.port()) });
             }
-            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrNotAvailable
+                    || error.raw_os_error() == Some(libc::EAFNOSUPPORT) =>
+            {
                 warn!(%address, %error, "not listening on {address}: this machine does not have it");
             }
             Err(source) => return Err(ListenError::Other { address, source }),

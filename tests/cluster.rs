@@ -55,9 +55,19 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            assert_eq!(processes_in(self.folder.path()), Vec::<u32>::new(), "left behind");
-        }
+        let left = processes_in(self.folder.path());
+        left.iter().for_each(|pid| send(*pid, Signal::KILL));
+        assert!(left.is_empty() || std::thread::panicking(), "left behind: {left:?}");
+    }
+}
+
+/// A process that does not outlive its test.
+struct Reaped(Child);
+
+impl Drop for Reaped {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -77,7 +87,7 @@ fn processes_in(folder: &Path) -> Vec<u32> {
 }
 
 fn send(pid: u32, signal: Signal) {
-    kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
+    let _ = kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal); // gone already is fine
 }
 
 fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
@@ -117,7 +127,7 @@ async fn with_notes(place: &Place) -> Cluster {
 
 /// A process of its own that runs the cluster, to be killed.
 struct Owner {
-    process: Child,
+    process: Reaped,
     postmaster: u32,
 }
 
@@ -132,12 +142,12 @@ impl Owner {
         let said = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
         let postmaster =
             said.filter_map(|line| line.rsplit_once("postmaster=")?.1.parse().ok()).next().unwrap();
-        Self { process, postmaster }
+        Self { process: Reaped(process), postmaster }
     }
 
     fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+        self.process.0.kill().unwrap();
+        self.process.0.wait().unwrap();
     }
 }
 
@@ -251,7 +261,7 @@ async fn a_zombie_postmaster_nobody_reaps_does_not_keep_the_next_one_out() {
     let place = Place::new();
     with_notes(&place).await.stop().await;
     let mut owner = Owner::start(&place);
-    send(owner.process.id(), Signal::STOP); // lest it reap its child or start another
+    send(owner.process.0.id(), Signal::STOP); // lest it reap its child or start another
     send(owner.postmaster, Signal::KILL);
     owner.kill();
     let state = || fs::read_to_string(format!("/proc/{}/stat", owner.postmaster)).unwrap();
@@ -270,13 +280,11 @@ async fn a_stale_pid_file_that_names_a_foreign_process_is_ignored_and_the_proces
     if geteuid().is_root() {
         sleep.uid(owner.uid()).gid(owner.gid());
     }
-    let mut foreign = sleep.arg("600").spawn().unwrap();
-    fs::write(place.pg().join("postmaster.pid"), format!("{}\n/elsewhere\n", foreign.id())).unwrap();
-    fs::write(place.data_dir().join("run/.s.PGSQL.5432.lock"), format!("{}\n", foreign.id())).unwrap();
+    let mut foreign = Reaped(sleep.arg("600").stdout(Stdio::null()).spawn().unwrap());
+    fs::write(place.pg().join("postmaster.pid"), format!("{}\n/elsewhere\n", foreign.0.id())).unwrap();
+    fs::write(place.data_dir().join("run/.s.PGSQL.5432.lock"), format!("{}\n", foreign.0.id())).unwrap();
     assert_eq!(notes(&place.start().await).await, "a b");
-    assert!(foreign.try_wait().unwrap().is_none(), "it was killed");
-    foreign.kill().unwrap();
-    foreign.wait().unwrap();
+    assert!(foreign.0.try_wait().unwrap().is_none(), "it was killed");
 }
 
 #[tokio::test]
@@ -290,12 +298,12 @@ async fn a_live_postmaster_left_over_is_taken_over() {
     }
     command.arg("-D").arg(place.pg()).args(["-c", "listen_addresses=", "-c"]);
     command.arg(format!("unix_socket_directories={}", place.data_dir().join("run").display()));
-    let mut leftover = command.current_dir("/").stderr(Stdio::null()).spawn().unwrap();
+    let mut leftover = Reaped(command.current_dir("/").stderr(Stdio::null()).spawn().unwrap());
     let pid_file = place.pg().join("postmaster.pid");
     wait_until("it is up", || fs::read_to_string(&pid_file).is_ok_and(|file| file.contains("ready")));
     let cluster = place.start().await;
-    assert_ne!(cluster.pid(), Some(leftover.id()));
-    assert!(leftover.wait().unwrap().success(), "it was not stopped properly");
+    assert_ne!(cluster.pid(), Some(leftover.0.id()));
+    assert!(leftover.0.wait().unwrap().success(), "it was not stopped properly");
     assert_eq!(notes(&cluster).await, "a b");
 }
 

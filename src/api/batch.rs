@@ -7,16 +7,17 @@ use http::StatusCode;
 use poem_openapi::param::{Header, Query};
 use poem_openapi::{ApiResponse, OpenApi};
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::body::{BatchFormat, JsonBytes, RawBatch};
 use super::caller::{Caller, Writer};
 use super::events::ReceiptDetail;
 use super::problem::{Fault, Problem};
-use super::recorded::{RecordedOut, problem_of, problem_of_invalid};
+use super::recorded::{RecordedOut, problem_of};
 use super::schemas;
 use crate::event::{Invalid, NewEvent, parse_event};
-use crate::ingest::{Ingest, IngestError, Mode, Recorded};
+use crate::ingest::{Ingest, IngestError, Mode, Recorded, UNKNOWN};
 use crate::json;
 
 pub struct BatchApi {
@@ -46,6 +47,9 @@ enum BatchAnswer {
 struct BatchOut {
     stored: usize,
     rejected: usize,
+    /// Items whose commit is in doubt.
+    #[serde(skip_serializing_if = "is_zero")]
+    unknown: usize,
     results: Vec<ItemOut>,
 }
 
@@ -69,7 +73,7 @@ impl BatchApi {
     /// A JSON array, or one JSON object per line (`application/x-ndjson`), of at most 10,000 events. Each item
     /// stands for itself: what is wrong with one does not keep out the others. With `atomic=true` all are
     /// recorded in one transaction, or none.
-    #[oai(path = "/events/batch", method = "post", operation_id = "recordBatch")]
+    #[oai(path = "/events/batch", method = "post", operation_id = "record_batch")]
     async fn record_batch(
         &self,
         caller: Caller<Writer>,
@@ -87,7 +91,9 @@ impl BatchApi {
             return Err(Problem::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "atomic_too_large",
-                format!("an atomic batch has at most {ATOMIC_MAX_BYTES} bytes; send it in parts, or without atomic=true"),
+                format!(
+                    "an atomic batch has at most {ATOMIC_MAX_BYTES} bytes; send it in parts, or without atomic=true"
+                ),
             ));
         }
         let items = parse(body.bytes, body.format, idempotency_key.0, self.max_events).await?;
@@ -103,7 +109,8 @@ impl BatchApi {
 impl BatchApi {
     async fn record_each(&self, caller: &Caller<Writer>, items: Vec<Item<NewEvent>>) -> Vec<Item<Recorded>> {
         let mut valid = Vec::with_capacity(items.len());
-        let parsed: Vec<Item<()>> = items.into_iter().map(|item| item.map(|event| valid.push(event))).collect();
+        let parsed: Vec<Item<()>> =
+            items.into_iter().map(|item| item.map(|event| valid.push(event))).collect();
         let mut outcomes = self.ingest.record(caller, valid, Mode::Each).await.into_iter();
         let mut next = || outcomes.next().map_or_else(|| Err(Problem::unexplained()), outcome_of);
         parsed.into_iter().map(|item| item.and_then(|()| next())).collect()
@@ -139,7 +146,9 @@ async fn parse(
     let parse = move || {
         let items = split(&body, format)?;
         match items.len() {
-            0 => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "empty_batch", "the batch has no events")),
+            0 => {
+                Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "empty_batch", "the batch has no events"))
+            }
             count if count > max_events => Err(Problem::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "batch_too_long",
@@ -159,7 +168,7 @@ fn split(body: &[u8], format: BatchFormat) -> Result<Vec<&[u8]>, Problem> {
     match format {
         BatchFormat::Array => {
             let elements = json::elements(body).map_err(|error| {
-                let mut problem = problem_of_invalid(vec![error.into()], "");
+                let mut problem = Problem::from(vec![Invalid::from(error)]);
                 if body.trim_ascii_start().starts_with(b"{") {
                     problem = problem.with_fault(
                         Fault::at("", "expected an array of events")
@@ -170,44 +179,70 @@ fn split(body: &[u8], format: BatchFormat) -> Result<Vec<&[u8]>, Problem> {
             })?;
             Ok(elements.into_iter().map(|range| &body[range]).collect())
         }
-        BatchFormat::Lines => {
-            Ok(body.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect())
-        }
+        BatchFormat::Lines => Ok(body
+            .split(|&byte| byte == b'\n')
+            .map(<[u8]>::trim_ascii)
+            .filter(|line| !line.is_empty())
+            .collect()),
     }
 }
 
 fn parse_item(index: usize, item: &[u8], key: Option<&str>) -> Item<NewEvent> {
-    let prefix = format!("/{index}");
-    let mut event = parse_event(item).map_err(|faults| problem_of_invalid(faults, &prefix))?;
-    if let Some(key) = key
-        && event.idempotency_key.is_none()
-    {
-        event
+    let keyed = |mut event: NewEvent| match key {
+        Some(key) if event.idempotency_key.is_none() => event
             .set_idempotency_key(&format!("{key}/{index}"))
-            .map_err(|invalid: Invalid| problem_of_invalid(vec![invalid], &prefix))?;
-    }
-    Ok(event)
+            .map(|()| event)
+            .map_err(|invalid| vec![invalid]),
+        _ => Ok(event),
+    };
+    parse_event(item).and_then(keyed).map_err(|faults| within_batch(Problem::from(faults), index))
 }
 
-/// The answer as a whole. When nothing is recorded and that is not the items' fault, it is a problem.
+/// Pointers of an item's faults start at the item.
+fn within_batch(mut problem: Problem, index: usize) -> Problem {
+    for pointer in problem.errors.iter_mut().filter_map(|fault| fault.pointer.as_mut()) {
+        pointer.insert_str(0, &format!("/{index}"));
+    }
+    problem
+}
+
+/// The answer as a whole. When nothing is known to be recorded, and that is not the items' fault, it is a problem.
 fn answer(results: Vec<Item<Recorded>>, detail: ReceiptDetail) -> Result<BatchAnswer, Problem> {
     let stored = results.iter().filter(|result| result.is_ok()).count();
-    let rejected = results.len() - stored;
-    let in_doubt = results.iter().any(|result| result.as_ref().is_err_and(|problem| problem.code == "unknown"));
-    if stored == 0 && !in_doubt {
-        let unavailable = |problem: &&Problem| problem.status.is_server_error() || problem.retry_after.is_some();
-        if let Some(problem) = results.iter().filter_map(|result| result.as_ref().err()).find(unavailable) {
-            return Err(problem.clone().with("stored", 0).with("rejected", rejected));
-        }
+    let unknown =
+        results.iter().filter_map(|result| result.as_ref().err()).filter(|it| it.code == UNKNOWN).count();
+    let rejected = results.len() - stored - unknown;
+    let unavailable = |problem: &&Problem| problem.status.is_server_error() || problem.retry_after.is_some();
+    let problem = results.iter().filter_map(|result| result.as_ref().err()).filter(unavailable);
+    let problem = problem.max_by_key(|problem| problem.code == UNKNOWN).filter(|_| stored == 0).cloned();
+    let results =
+        results.into_iter().enumerate().map(|(index, result)| item_out(index, result, detail)).collect();
+    let out = BatchOut { stored, rejected, unknown, results };
+    if let Some(problem) = problem {
+        return Err(out.told_by(problem));
     }
-    let results = results.into_iter().enumerate().map(|(index, result)| item_out(index, result, detail)).collect();
-    let out = BatchOut { stored, rejected, results };
     let body = JsonBytes::new(serde_json::to_vec(&out).map_err(|error| Problem::internal(&error))?);
-    Ok(match (stored, rejected) {
+    Ok(match (stored, rejected + unknown) {
         (_, 0) => BatchAnswer::Stored(body),
-        (0, _) if !in_doubt => BatchAnswer::Rejected(body),
+        (0, _) => BatchAnswer::Rejected(body),
         _ => BatchAnswer::Mixed(body),
     })
+}
+
+impl BatchOut {
+    /// The problem of one item as that of the batch; the id it may carry is only in `results`.
+    fn told_by(&self, mut problem: Problem) -> Problem {
+        problem.extra.remove("id");
+        match serde_json::to_value(self) {
+            Ok(Value::Object(members)) => problem.extra.extend(members),
+            _ => return Problem::unexplained(),
+        }
+        problem
+    }
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 fn item_out(index: usize, result: Item<Recorded>, detail: ReceiptDetail) -> ItemOut {

@@ -32,22 +32,23 @@ const START: &str =
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Routes below `/docs`.
-pub fn pages() -> Route {
+/// Adds the page and its files, and the document that it shows.
+pub(super) fn add(routes: Route, document: &Value) -> Route {
     let (js, css) = swagger_ui();
-    Route::new()
-        .at("/", get(make_sync(page)))
-        .at("/start.js", get(Asset::new("text/javascript", Bytes::from_static(START.as_bytes()))))
-        .at("/swagger-ui.js", get(Asset::new("text/javascript", js)))
-        .at("/swagger-ui.css", get(Asset::new("text/css", css)))
+    let page = Bytes::from_static(PAGE.as_bytes());
+    let start = Bytes::from_static(START.as_bytes());
+    routes
+        .at("/openapi.json", get(Asset::new("application/json", Bytes::from(format!("{document:#}\n")))))
+        .at("/docs", get(Asset::new("text/html; charset=utf-8", page)))
+        .at("/docs/", get(make_sync(without_slash)))
+        .at("/docs/start.js", get(Asset::new("text/javascript", start)))
+        .at("/docs/swagger-ui.js", get(Asset::new("text/javascript", js)))
+        .at("/docs/swagger-ui.css", get(Asset::new("text/css", css)))
 }
 
 /// The page's links are relative to `/docs`, so that they work below the prefix as well.
-fn page(request: Request) -> Response {
-    if request.original_uri().path().ends_with('/') {
-        return StatusCode::PERMANENT_REDIRECT.with_header(header::LOCATION, "../docs").into_response();
-    }
-    Asset::new("text/html; charset=utf-8", Bytes::from_static(PAGE.as_bytes())).answer(request.headers())
+fn without_slash(_: Request) -> Response {
+    StatusCode::PERMANENT_REDIRECT.with_header(header::LOCATION, "../docs").into_response()
 }
 
 /// Script and style of the bundle inside poem-openapi's one-file page. Both are slices of that one page:
@@ -67,7 +68,7 @@ fn cut(page: &Bytes, from: &str, to: &str) -> Bytes {
 }
 
 /// A file that never changes while the service runs.
-pub struct Asset {
+struct Asset {
     content_type: HeaderValue,
     etag: String,
     bytes: Bytes,
@@ -78,10 +79,6 @@ impl Asset {
         let digest = Sha256::digest(&bytes);
         let etag = digest.iter().take(16).fold(String::from("\""), |tag, byte| tag + &format!("{byte:02x}"));
         Self { content_type: HeaderValue::from_static(content_type), etag: etag + "\"", bytes }
-    }
-
-    pub fn json(document: &Value) -> Self {
-        Self::new("application/json", Bytes::from(format!("{document:#}\n")))
     }
 
     /// The file, or 304 if the client has it.

@@ -8,7 +8,7 @@ use poem_openapi::{ApiResponse, Enum, OpenApi};
 use super::body::{JsonBytes, RawJson};
 use super::caller::{Caller, Writer};
 use super::problem::Problem;
-use super::recorded::{problem_of, problem_of_invalid, to_json};
+use super::recorded::{problem_of, to_json};
 use super::schemas;
 use crate::event::{Invalid, NewEvent, parse_event, parse_flat};
 use crate::ingest::{Ingest, Mode};
@@ -52,7 +52,7 @@ impl EventsApi {
     ///
     /// A 201 is a fact: the event is committed, and nobody can change it unnoticed. Repeat the request with
     /// the same idempotency key if an answer got lost; the event is recorded once.
-    #[oai(path = "/events", method = "post", operation_id = "recordEvent")]
+    #[oai(path = "/events", method = "post", operation_id = "record_event")]
     async fn record_event(
         &self,
         caller: Caller<Writer>,
@@ -71,7 +71,7 @@ impl EventsApi {
     ///
     /// For dynamic log records: unknown members go into `event_data`, a missing `event_type` becomes `log`,
     /// a missing `user_identity` `anonymous`.
-    #[oai(path = "/log", method = "post", operation_id = "recordFlat")]
+    #[oai(path = "/log", method = "post", operation_id = "record_flat")]
     async fn record_flat(
         &self,
         caller: Caller<Writer>,
@@ -113,5 +113,5 @@ fn keyed(parsed: Result<NewEvent, Vec<Invalid>>, key: Option<&str>) -> Result<Ne
             Some(key) => event.set_idempotency_key(key).map(|()| event).map_err(|invalid| vec![invalid]),
             None => Ok(event),
         })
-        .map_err(|faults| problem_of_invalid(faults, ""))
+        .map_err(Problem::from)
 }

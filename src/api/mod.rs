@@ -6,10 +6,12 @@ pub mod caller;
 mod docs;
 mod events;
 pub mod health;
+mod invalid;
+mod metrics;
 mod middleware;
 pub mod openapi;
 pub mod problem;
-mod query;
+pub mod query;
 mod recorded;
 mod root;
 mod route_table;
@@ -29,10 +31,10 @@ use tokio::sync::watch;
 use self::{
     batch::BatchApi,
     caller::Authenticator,
-    docs::Asset,
     events::EventsApi,
     health::{HealthApi, Probe},
-    middleware::{cors, drain, head, limits, observe, panics, problems, security_headers},
+    metrics::MetricsApi,
+    middleware::{cors, drain, head, limits, observe, panics, parameters, problems, security_headers},
     query::QueryApi,
     root::RootApi,
     route_table::RouteTable,
@@ -63,6 +65,10 @@ pub struct ApiState {
     /// True once the service shuts down.
     pub draining: watch::Receiver<bool>,
     pub settings: Arc<Settings>,
+}
+
+/// What the operations on events work with.
+pub struct Log {
     pub ingest: Arc<Ingest>,
     /// As the reader.
     pub reads: PgPool,
@@ -80,15 +86,16 @@ pub struct Settings {
 }
 
 /// Every operation there is. One line each here and in [`operations`] adds a resource.
-type Operations = (RootApi, EventsApi, BatchApi, QueryApi, HealthApi);
+type Operations = (RootApi, EventsApi, BatchApi, QueryApi, HealthApi, MetricsApi);
 
-fn operations(state: &ApiState) -> Operations {
+fn operations(state: &ApiState, log: Log) -> Operations {
     (
         RootApi,
-        EventsApi { ingest: Arc::clone(&state.ingest) },
-        BatchApi { ingest: Arc::clone(&state.ingest), max_events: state.settings.batch_events },
-        QueryApi::new(state.reads.clone(), state.cursors.clone()),
+        EventsApi { ingest: Arc::clone(&log.ingest) },
+        BatchApi { ingest: log.ingest, max_events: state.settings.batch_events },
+        QueryApi::new(log.reads, log.cursors),
         HealthApi::new(state.clone()),
+        MetricsApi { state: state.clone() },
     )
 }
 
@@ -98,14 +105,15 @@ pub fn document() -> Value {
 }
 
 /// The whole service as one endpoint.
-pub fn routes(state: &ApiState) -> BoxEndpoint<'static, Response> {
-    front(operations(state), state)
+pub fn routes(state: &ApiState, log: Log) -> BoxEndpoint<'static, Response> {
+    front(operations(state, log), state)
 }
 
 /// Routing, and around it what every request passes; the last layer here is the first to see a request.
 fn front<A: OpenApi + 'static>(operations: A, state: &ApiState) -> BoxEndpoint<'static, Response> {
     let document = openapi::document::<A>();
     let routes = Arc::new(RouteTable::of(&document));
+    let known = Arc::clone(&routes);
     let limits = Arc::new(state.settings.limits);
     let origins: Arc<[HeaderValue]> = state.settings.cors_origins.clone().into();
     let draining = state.draining.clone();
@@ -113,6 +121,7 @@ fn front<A: OpenApi + 'static>(operations: A, state: &ApiState) -> BoxEndpoint<'
 
     paths(operations, &document)
         .data(Arc::clone(&state.authenticator))
+        .around(move |next, request| parameters::check(next, request, Arc::clone(&known)))
         .around(move |next, request| limits::enforce(next, request, Arc::clone(&limits)))
         .around(move |next, request| drain::refuse(next, request, draining.clone()))
         .around(move |next, request| problems::convert(next, request, Arc::clone(&routes)))
@@ -127,7 +136,9 @@ fn front<A: OpenApi + 'static>(operations: A, state: &ApiState) -> BoxEndpoint<'
 /// The same paths under `/` and under the prefix.
 fn paths<A: OpenApi + 'static>(operations: A, document: &Value) -> impl Endpoint<Output = Response> + use<A> {
     let service = OpenApiService::new(operations, openapi::TITLE, env!("CARGO_PKG_VERSION"));
-    let root = Route::new().at("/openapi.json", Asset::json(document)).nest("/docs", docs::pages());
-    let root = Arc::new(root.nest("/", service));
+    let root = Arc::new(docs::add(Route::new(), document).nest("/", service));
     Route::new().nest(API_PREFIX, Arc::clone(&root)).nest("/", root)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 
 mod errors;
 mod finish;
+mod schemas;
 
 use std::{collections::HashMap, marker::PhantomData};
 
@@ -10,7 +11,7 @@ use http::Method;
 use poem::endpoint::BoxEndpoint;
 use poem_openapi::{
     LicenseObject, OpenApi, OpenApiService, ServerObject,
-    registry::{MetaApi, Registry},
+    registry::{MetaApi, MetaPath, Registry},
 };
 use serde_json::Value;
 
@@ -39,8 +40,17 @@ pub fn document<A: OpenApi>() -> Value {
 struct Described<A>(PhantomData<A>);
 
 impl<A: OpenApi> OpenApi for Described<A> {
+    /// One entry per path: poem-openapi writes a path once for each resource that has it, and of two equal
+    /// keys a parser keeps one.
     fn meta() -> Vec<MetaApi> {
-        A::meta()
+        let mut paths: Vec<MetaPath> = Vec::new();
+        for path in A::meta().into_iter().flat_map(|api| api.paths) {
+            match paths.iter_mut().find(|known| known.path == path.path) {
+                Some(known) => known.operations.extend(path.operations),
+                None => paths.push(path),
+            }
+        }
+        vec![MetaApi { paths }]
     }
 
     fn register(registry: &mut Registry) {

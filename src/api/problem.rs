@@ -44,6 +44,9 @@ pub struct Fault {
     /// Name of the query, path or header parameter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameter: Option<String>,
+    /// The stable name of the fault, for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'static str>,
     /// What is wrong.
     pub detail: String,
     /// What was probably meant.

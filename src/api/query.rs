@@ -6,7 +6,7 @@ mod url;
 
 use std::collections::HashMap;
 
-use http::{Method, StatusCode};
+use http::Method;
 use poem::endpoint::BoxEndpoint;
 use poem_openapi::param::{Header, Path};
 use poem_openapi::registry::{MetaApi, Registry};
@@ -129,14 +129,14 @@ impl Operations {
         &self,
         caller: Caller<Reader>,
         body: RawJson<EventQuery>,
-    ) -> Result<PageAnswer, Problem> {
+    ) -> Result<JsonBytes<EventPage>, Problem> {
         if body.bytes.len() > MAX_BODY_BYTES {
             return Err(problems::body_too_large());
         }
         let search = json::parse(&body.bytes).map_err(|faults| problems::invalid_query(&faults))?;
         let cursor = Origin::Pointer("/cursor".to_owned());
         let found = self.find(caller.tenant.id, &search, cursor).await?;
-        Ok(answer(&found, None))
+        Ok(found.write(None))
     }
 
     /// Read one event
@@ -147,7 +147,7 @@ impl Operations {
         /// The event's id.
         id: Path<String>,
     ) -> Result<JsonBytes<Event>, Problem> {
-        let id = parse_id(&id)?;
+        let id = Uuid::parse_str(&id).map_err(|_| problems::bad_id())?;
         let event = events::by_id(&self.pool, caller.tenant.id, id).await.map_err(problems::read)?;
         let mut json = String::new();
         wire::write_event(&mut json, &event.ok_or_else(problems::no_event)?);
@@ -167,7 +167,7 @@ impl Operations {
         #[oai(name = "If-None-Match")]
         if_none_match: Header<Option<String>>,
     ) -> Result<PayloadAnswer, Problem> {
-        let id = parse_id(&id)?;
+        let id = Uuid::parse_str(&id).map_err(|_| problems::bad_id())?;
         let payload = events::payload(&self.pool, caller.tenant.id, id).await.map_err(problems::read)?;
         let payload = payload.ok_or_else(problems::no_payload)?;
         let etag = format!("\"{id}\"");
@@ -183,7 +183,8 @@ impl Operations {
         let cursor = Origin::Parameter("cursor".to_owned());
         let found = self.find(caller.tenant.id, &url.search, cursor).await?;
         let next = found.next_cursor.as_deref().map(|cursor| url.with_cursor(cursor));
-        Ok(answer(&found, next.as_deref()))
+        let link = next.as_ref().map(|url| format!("<{url}>; rel=\"next\""));
+        Ok(PageAnswer::Page(found.write(next.as_deref()), link))
     }
 
     /// `origin` is where the search had its cursor from.
@@ -203,13 +204,10 @@ impl Operations {
     }
 }
 
-fn answer(found: &Found, next: Option<&str>) -> PageAnswer {
-    let page = wire::write_page(&found.page.events, found.complete, next, found.next_cursor.as_deref());
-    PageAnswer::Page(JsonBytes::new(page), next.map(|url| format!("<{url}>; rel=\"next\"")))
-}
-
-fn parse_id(text: &str) -> Result<Uuid, Problem> {
-    Uuid::parse_str(text).map_err(|_| {
-        Problem::new(StatusCode::BAD_REQUEST, "bad_id", "The id of an event is a UUID, such as those that lists show.")
-    })
+impl Found {
+    /// `next` is the URL of the next page, where the search came from a URL.
+    fn write(&self, next: Option<&str>) -> JsonBytes<EventPage> {
+        let cursor = self.next_cursor.as_deref();
+        JsonBytes::new(wire::write_page(&self.page.events, self.complete, next, cursor))
+    }
 }

@@ -7,8 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::events::ReceiptDetail;
-use super::problem::{Fault, Position, Problem};
-use crate::event::{Invalid, InvalidKind};
+use super::problem::Problem;
 use crate::ingest::{IngestError, Reason, Receipt, Recorded};
 
 /// How long a client should wait before it tries again, in seconds.
@@ -64,38 +63,6 @@ impl From<&Receipt> for ReceiptOut {
 pub(super) fn to_json(recorded: &Recorded, detail: ReceiptDetail) -> Vec<u8> {
     // Strings and numbers only: this cannot fail.
     serde_json::to_vec(&RecordedOut::new(recorded, detail)).unwrap_or_default()
-}
-
-/// Why a submission is no event. `prefix` is the pointer to the item within a batch.
-pub(super) fn problem_of_invalid(faults: Vec<Invalid>, prefix: &str) -> Problem {
-    let worst = faults.iter().max_by_key(|fault| fault.kind);
-    let (status, code) = match worst.map(|fault| (fault.kind, fault.code)) {
-        Some((InvalidKind::Malformed, code)) => (StatusCode::BAD_REQUEST, code),
-        Some((InvalidKind::TooLarge, code)) => (StatusCode::PAYLOAD_TOO_LARGE, code),
-        Some((InvalidKind::Invalid, code)) if faults.len() == 1 => (StatusCode::UNPROCESSABLE_ENTITY, code),
-        _ => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_event"),
-    };
-    let detail = match faults.as_slice() {
-        [only] => only.to_string(),
-        several => format!("the event has {} faults, see `errors`", several.len()),
-    };
-    let mut problem = Problem::new(status, code, detail);
-    problem.errors = faults
-        .into_iter()
-        .map(|invalid| Fault {
-            pointer: Some(format!("{prefix}{}", invalid.pointer)),
-            parameter: None,
-            detail: invalid.detail,
-            hint: invalid.hint,
-            position: invalid.position.map(|position| Position {
-                offset: position.offset as u64,
-                length: None,
-                line: Some(position.line as u64),
-                column: Some(position.column as u64),
-            }),
-        })
-        .collect();
-    problem
 }
 
 /// Why a valid event was not recorded, or is not known to be.
@@ -161,7 +128,7 @@ fn not_recorded(reason: Reason) -> Problem {
     Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "not_recorded",
-        format!("the event is not recorded: {detail}. Try again"),
+        format!("this request recorded nothing: {detail}. Try again"),
     )
     .with("reason", name)
     .retry_after(retry_after)

@@ -24,7 +24,7 @@ struct Links {
     query: String,
 }
 
-pub struct RootApi;
+pub(super) struct RootApi;
 
 #[OpenApi(tag = "Tag::Operations")]
 impl RootApi {

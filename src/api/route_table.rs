@@ -1,5 +1,7 @@
 //! The paths of the API document, to say of a request that went wrong what would have been right.
 
+use std::collections::HashMap;
+
 use http::Method;
 use serde_json::Value;
 
@@ -10,7 +12,7 @@ use crate::event::nearest_name;
 const STATIC_ALLOW: &str = "GET, HEAD";
 
 #[derive(Debug, Default)]
-pub struct RouteTable {
+pub(super) struct RouteTable {
     routes: Vec<Route>,
 }
 
@@ -19,27 +21,34 @@ struct Route {
     /// As in the document, `/events/{id}`.
     template: String,
     allow: String,
+    /// The names of each method's query parameters, unless it takes any name.
+    queries: HashMap<String, Vec<String>>,
 }
 
 impl RouteTable {
-    pub fn of(document: &Value) -> Self {
+    pub(super) fn of(document: &Value) -> Self {
         let paths = document["paths"].as_object().into_iter().flatten();
         Self { routes: paths.map(|(template, item)| Route::of(template, item)).collect() }
     }
 
     /// The `Allow` of a path.
-    pub fn allow(&self, path: &str) -> String {
+    pub(super) fn allow(&self, path: &str) -> String {
         self.find(path).map_or(STATIC_ALLOW, |route| &route.allow).to_owned()
     }
 
     /// The document's name for poem-openapi's `param0` and so on.
-    pub fn parameter(&self, path: &str, name: &str) -> Option<&str> {
+    pub(super) fn parameter(&self, path: &str, name: &str) -> Option<&str> {
         let index: usize = name.strip_prefix("param")?.parse().ok()?;
         self.find(path)?.template.split('/').filter_map(parameter_name).nth(index)
     }
 
+    /// The query parameters of an operation; `None` if there is no such operation or it takes any name.
+    pub(super) fn query_parameters(&self, path: &str, method: &Method) -> Option<&[String]> {
+        self.find(path)?.queries.get(method.as_str()).map(Vec::as_slice)
+    }
+
     /// The path that was probably meant.
-    pub fn nearest(&self, path: &str) -> Option<&str> {
+    pub(super) fn nearest(&self, path: &str) -> Option<&str> {
         nearest_name(unprefixed(path), self.routes.iter().map(|route| route.template.as_str()))
     }
 
@@ -58,7 +67,10 @@ impl Route {
             methods.push(Method::HEAD.to_string());
         }
         methods.sort_unstable();
-        Self { template: template.to_owned(), allow: methods.join(", ") }
+        let operations = item.as_object().into_iter().flatten();
+        let queries = operations
+            .filter_map(|(method, operation)| Some((method.to_uppercase(), query_parameters(operation)?)));
+        Self { template: template.to_owned(), allow: methods.join(", "), queries: queries.collect() }
     }
 
     fn matches(&self, path: &str) -> bool {
@@ -68,6 +80,17 @@ impl Route {
         });
         all && parts.next().is_none()
     }
+}
+
+/// A parameter that is an object stands for any name: `?account_id=1346`.
+fn query_parameters(operation: &Value) -> Option<Vec<String>> {
+    let parameters = operation["parameters"].as_array().into_iter().flatten();
+    let parameters = parameters.filter(|parameter| parameter["in"] == "query");
+    let names = parameters.map(|parameter| match parameter["schema"]["type"].as_str() {
+        Some("object") => None,
+        _ => parameter["name"].as_str().map(str::to_owned),
+    });
+    names.collect()
 }
 
 fn unprefixed(path: &str) -> &str {
@@ -106,6 +129,19 @@ mod tests {
         assert_eq!(table().parameter("/events/x", "param0"), Some("id"));
         assert_eq!(table().parameter("/tenants/a/users/b", "param1"), Some("user"));
         assert_eq!(table().parameter("/events/x", "param1"), None);
+    }
+
+    #[test]
+    fn query_parameters_are_known_unless_any_name_is_taken() {
+        let table = RouteTable::of(&json!({"paths": {"/events": {
+            "post": {"parameters": [{"in": "query", "name": "receipt"}, {"in": "header", "name": "X"}]},
+            "get": {"parameters": [{"in": "query", "name": "filter", "schema": {"type": "object"}}]},
+            "delete": {},
+        }}}));
+        let known = |method| table.query_parameters("/events", &method);
+        assert_eq!(known(Method::POST), Some(&["receipt".to_owned()][..]));
+        assert_eq!(known(Method::DELETE), Some(&[][..]));
+        assert_eq!(known(Method::GET), None);
     }
 
     #[test]

@@ -1,5 +1,9 @@
 //! Opening the database that the configuration means.
 
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::str::FromStr;
 
 use sqlx::postgres::PgConnectOptions;
@@ -64,22 +68,29 @@ pub async fn ensure_first_user(store: &Store, config: &Config) -> Result<(), App
         FirstUser::Created { generated: None } => info!(user = config.admin_user, "made the first user"),
         FirstUser::Created { generated: Some(secret) } => {
             let file = config.data_dir.join("admin-password");
-            write_secret(&file, secret.reveal()).map_err(|source| AppError::SecretFile { file: file.clone(), source })?;
+            write_secret(&file, secret.reveal())
+                .map_err(|source| AppError::SecretFile { file: file.clone(), source })?;
             info!(user = config.admin_user, file = %file.display(), "made the first user; its password is in {}", file.display());
         }
     }
     Ok(())
 }
 
-fn write_secret(file: &std::path::Path, secret: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
+/// Into a file of its own under another name first: an older file could be open to others, or be half of one.
+fn write_secret(file: &Path, secret: &str) -> io::Result<()> {
     if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder)?;
+        fs::create_dir_all(folder)?;
     }
-    let mut open = std::fs::OpenOptions::new();
-    let mut output = open.write(true).create(true).truncate(true).mode(0o600).open(file)?;
-    writeln!(output, "{secret}")
+    let unfinished = file.with_extension("new");
+    if let Err(error) = fs::remove_file(&unfinished)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    let mut output = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+    writeln!(output, "{secret}")?;
+    output.sync_all()?;
+    fs::rename(unfinished, file)
 }
 
 fn external(config: &Config) -> Result<PgConnectOptions, AppError> {
@@ -94,6 +105,7 @@ fn external(config: &Config) -> Result<PgConnectOptions, AppError> {
 fn cluster_settings(config: &Config) -> postgres::Settings {
     let mut settings = postgres::Settings::new(&config.data_dir);
     settings.bin_dir.clone_from(&config.database.pg_bin);
+    settings.runtime_dir.clone_from(&config.runtime_dir);
     settings.options = config
         .database
         .cluster_options

@@ -76,6 +76,8 @@ impl App {
             metrics: Arc::clone(&self.metrics),
             draining: stopping,
             settings: Arc::new(api_settings(&self.config)),
+        };
+        let log = api::Log {
             ingest: Arc::clone(&self.ingest),
             reads: store.query.clone(),
             cursors: CursorKey::new(self.cursor_key),
@@ -87,7 +89,7 @@ impl App {
             // Nobody listens if all parts have ended already.
             let _ = draining.send(true);
         };
-        let served = api::serve::serve(self.listeners, api::routes(&state), announce, grace).await;
+        let served = api::serve::serve(self.listeners, api::routes(&state, log), announce, grace).await;
         self.ingest.drain().await;
         for task in [maintenance, credentials] {
             // A part that panicked has been logged; there is nothing of it left to finish.
@@ -132,6 +134,7 @@ fn auth_settings(config: &Config) -> auth::Settings {
             slots => slots,
         },
         queue: config.auth.argon2_queue,
+        admitted_for: config.auth.cache,
         ..defaults
     }
 }

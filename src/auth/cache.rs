@@ -1,7 +1,7 @@
 //! What this process remembers of credentials that were right. Failures are never remembered.
 //!
-//! Keys are MACs under a random key of this process, so that neither a core dump nor a timing of the
-//! look-up tells a secret; values hold no secret.
+//! Keys are MACs under a random key of this process: no secret is kept, and nobody outside can aim at an
+//! entry. Values hold no secret either.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,8 +13,8 @@ use sha2::Sha256;
 
 use super::{Admission, AuthError};
 
-/// How long a credential stays admitted without being checked again.
-pub(super) const ADMITTED_FOR: Duration = Duration::from_secs(60);
+/// The longest that a credential may stay admitted without being checked again.
+const ADMITTED_FOR_MAX: Duration = Duration::from_secs(60);
 /// How long a credential that was right keeps its place in front of a flood (`Queue::Always`).
 const KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
 
@@ -23,6 +23,7 @@ pub(super) struct Fingerprint([u8; 32]);
 
 pub(super) struct Cache {
     key: Hmac<Sha256>,
+    admitted_for: Duration,
     /// Presented credential → whom it admits. The fast path of every request.
     admissions: Moka<Fingerprint, Arc<Admission>>,
     /// Stored hash and presented password → when argon2 last found that they match. It outlives the
@@ -31,12 +32,15 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    pub(super) fn new(entries: u64) -> Result<Cache, getrandom::Error> {
+    pub(super) fn new(entries: u64, admitted_for: Duration) -> Result<Cache, getrandom::Error> {
         let mut key = [0; 64];
         getrandom::fill(&mut key)?;
+        let admitted_for = admitted_for.min(ADMITTED_FOR_MAX);
+        let until_due = UntilDue { admitted_for };
         Ok(Cache {
             key: Hmac::new(&key.into()),
-            admissions: Moka::builder().max_capacity(entries).expire_after(UntilDue).build(),
+            admitted_for,
+            admissions: Moka::builder().max_capacity(entries).expire_after(until_due).build(),
             verified: Moka::builder().max_capacity(entries).time_to_live(KNOWN_FOR).build(),
         })
     }
@@ -64,9 +68,13 @@ impl Cache {
         self.admissions.try_get_with(key, decide).await.map_err(|shared| *shared)
     }
 
-    /// When this password was last found to match; older than `ADMITTED_FOR`, it must be checked again.
-    pub(super) async fn verified_at(&self, key: &Fingerprint) -> Option<Instant> {
-        self.verified.get(key).await
+    /// When this password was last found to match, and whether that still counts.
+    pub(super) async fn verified(&self, key: &Fingerprint) -> Verified {
+        match self.verified.get(key).await {
+            Some(at) if at.elapsed() < self.admitted_for => Verified::At(at),
+            Some(_) => Verified::Earlier,
+            None => Verified::Never,
+        }
     }
 
     pub(super) async fn remember_verified(&self, key: Fingerprint, at: Instant) {
@@ -78,8 +86,18 @@ impl Cache {
     }
 }
 
-/// An admission ends 60 s after its password was checked, however late its row was read.
-struct UntilDue;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verified {
+    At(Instant),
+    /// Too long ago to count: it must be checked again.
+    Earlier,
+    Never,
+}
+
+/// The minute begins when the password was checked, however late the row was read.
+struct UntilDue {
+    admitted_for: Duration,
+}
 
 impl Expiry<Fingerprint, Arc<Admission>> for UntilDue {
     fn expire_after_create(
@@ -88,17 +106,20 @@ impl Expiry<Fingerprint, Arc<Admission>> for UntilDue {
         admission: &Arc<Admission>,
         now: Instant,
     ) -> Option<Duration> {
-        Some((admission.verified_at + ADMITTED_FOR).saturating_duration_since(now))
+        Some((admission.verified_at + self.admitted_for).saturating_duration_since(now))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
+    use super::super::{Principal, Roles, Tenant};
     use super::*;
 
     #[test]
     fn parts_that_join_to_the_same_bytes_have_different_fingerprints() {
-        let cache = Cache::new(10).unwrap();
+        let cache = Cache::new(10, ADMITTED_FOR_MAX).unwrap();
         let of = |parts: &[&[u8]]| cache.fingerprint(parts);
         assert!(of(&[b"ab", b"c"]) == of(&[b"ab", b"c"]));
         assert!(of(&[b"ab", b"c"]) != of(&[b"a", b"bc"]));
@@ -107,13 +128,48 @@ mod tests {
 
     #[test]
     fn two_processes_have_nothing_in_common() {
-        let [one, other] = [Cache::new(10).unwrap(), Cache::new(10).unwrap()];
+        let [one, other] =
+            [Cache::new(10, ADMITTED_FOR_MAX).unwrap(), Cache::new(10, ADMITTED_FOR_MAX).unwrap()];
         assert!(one.fingerprint(&[b"a"]) != other.fingerprint(&[b"a"]));
     }
 
     #[test]
+    fn the_minute_begins_when_the_password_was_checked() {
+        let now = Instant::now() + Duration::from_secs(10);
+        let tenant = Tenant { id: 1, name: "default".to_owned(), log_id: Uuid::nil() };
+        let principal = Principal {
+            tenant: Arc::new(tenant),
+            user_id: 1,
+            user: "ann".to_owned(),
+            token_prefix: None,
+            roles: Roles::ALL,
+        };
+        let verified_at = now - Duration::from_secs(10);
+        let admission = Arc::new(Admission { principal: Arc::new(principal), verified_at, token: None });
+        let key = Cache::new(1, ADMITTED_FOR_MAX).unwrap().fingerprint(&[]);
+        let until_due = UntilDue { admitted_for: ADMITTED_FOR_MAX };
+        let left = until_due.expire_after_create(&key, &admission, now);
+        assert_eq!(left, Some(Duration::from_secs(50)));
+    }
+
+    #[tokio::test]
+    async fn what_was_verified_counts_for_a_minute_at_most() {
+        let cache = Cache::new(10, Duration::from_secs(3_600)).unwrap();
+        let key = cache.fingerprint(&[b"a"]);
+        assert_eq!(cache.verified(&key).await, Verified::Never);
+        let now = Instant::now() + Duration::from_secs(61);
+        cache.remember_verified(key, now).await;
+        assert_eq!(cache.verified(&key).await, Verified::At(now));
+        assert_eq!(cache.admitted_for, Duration::from_secs(60));
+
+        let cache = Cache::new(10, Duration::ZERO).unwrap();
+        cache.remember_verified(key, Instant::now()).await;
+        assert_eq!(cache.verified(&key).await, Verified::Earlier);
+    }
+
+    #[test]
     fn the_fingerprint_is_hmac_sha256() {
-        let mut cache = Cache::new(10).unwrap();
+        let mut cache = Cache::new(10, ADMITTED_FOR_MAX).unwrap();
         cache.key = Hmac::new_from_slice(b"key").unwrap();
         // python3: hmac.new(b"key", (3).to_bytes(8, "big") + b"abc", "sha256")
         let expected = "1d53d5920fce3f0b311c9f8ecf0fceaba4b4a87d4ae1c9bc98becb0d165135e5";

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use subtle::ConstantTimeEq as _;
 
-use super::cache::ADMITTED_FOR;
+use super::cache::Verified;
 use super::credential::{Credential, Login};
 use super::secret::Secret;
 use super::slots::Queue;
@@ -66,7 +66,7 @@ impl Auth {
         Ok(user.filter(|user| !user.disabled))
     }
 
-    /// When the password was found to match the stored hash, less than a minute ago or now.
+    /// When the password was found to match the stored hash, now or not long ago.
     async fn verify(
         &self,
         login: &Login,
@@ -76,10 +76,10 @@ impl Auth {
         let stored = stored.unwrap_or(&self.dummy_hash);
         let parts = [stored, &login.tenant, &login.name, password.reveal()].map(str::as_bytes);
         let key = self.cache.fingerprint(&parts);
-        let queue = match self.cache.verified_at(&key).await {
-            Some(at) if at.elapsed() < ADMITTED_FOR => return Ok(at),
-            Some(_) => Queue::Always,
-            None => Queue::Bounded,
+        let queue = match self.cache.verified(&key).await {
+            Verified::At(at) => return Ok(at),
+            Verified::Earlier => Queue::Always,
+            Verified::Never => Queue::Bounded,
         };
         let (stored, password) = (stored.to_owned(), password.clone());
         let verified = self.slots.run(queue, move |hasher| hasher.verify(&stored, password.reveal())).await?;

@@ -2,7 +2,7 @@
 //!
 //! The revision in the database is a level, not a signal: however many changes happened between two
 //! looks, or while the database was away, the next look sees that it is not the same any more. Should no
-//! look succeed, admissions still end by themselves (`cache::ADMITTED_FOR`).
+//! look succeed, admissions still end by themselves within a minute.
 
 use std::pin::pin;
 use std::sync::Arc;

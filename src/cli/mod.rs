@@ -7,9 +7,9 @@ mod migrate;
 mod openapi;
 mod serve;
 mod table;
-mod tenant;
-mod token;
-mod user;
+pub mod tenant;
+pub mod token;
+pub mod user;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -69,12 +69,8 @@ impl Command {
         match self {
             Self::Serve(command) => command.run(file),
             Self::Migrate(command) => command.run(file),
-            Self::User(command) => {
-                administer(file, async |pool, out| user::run(command, pool, out).await)
-            }
-            Self::Token(command) => {
-                administer(file, async |pool, out| token::run(command, pool, out).await)
-            }
+            Self::User(command) => administer(file, async |pool, out| user::run(command, pool, out).await),
+            Self::Token(command) => administer(file, async |pool, out| token::run(command, pool, out).await),
             Self::Tenant(command) => {
                 administer(file, async |pool, out| tenant::run(command, pool, out).await)
             }
@@ -114,10 +110,14 @@ impl Failure {
 
 impl From<AppError> for Failure {
     fn from(error: AppError) -> Self {
+        // These errors tell their causes themselves; the chain would repeat them.
+        let told = anyhow::Error::msg(error.to_string());
         match error {
-            AppError::Listen(_) => Self::Listen(error.into()),
-            AppError::Cluster(_) | AppError::Store(_) | AppError::Settings(_) => Self::Database(error.into()),
-            _ => Self::Failed(error.into()),
+            AppError::Listen(_) => Self::Listen(told),
+            AppError::Cluster(_) | AppError::Store(_) | AppError::Url(_) | AppError::Settings(_) => {
+                Self::Database(told)
+            }
+            _ => Self::Failed(told),
         }
     }
 }

@@ -134,6 +134,10 @@ impl Environment {
         self.folder("PG_BIN")
     }
 
+    pub(super) fn runtime_dir(&self) -> Option<PathBuf> {
+        self.folder("XDG_RUNTIME_DIR")
+    }
+
     fn folder(&self, name: &str) -> Option<PathBuf> {
         self.0.get(OsStr::new(name)).filter(|path| !path.is_empty()).map(PathBuf::from)
     }

@@ -36,6 +36,9 @@ pub struct Config {
     pub auth: Auth,
     pub log: Log,
     pub partitions: Partitions,
+    /// A folder of this user alone, from `XDG_RUNTIME_DIR`.
+    #[serde(skip)]
+    pub runtime_dir: Option<PathBuf>,
     #[serde(skip)]
     origins: BTreeMap<String, Origin>,
 }
@@ -44,9 +47,6 @@ pub struct Config {
 pub struct Server {
     pub listen: Vec<SocketAddr>,
     pub cors_origins: Vec<String>,
-    pub connections: usize,
-    #[serde(rename = "header_timeout_seconds", with = "seconds")]
-    pub header_timeout: Duration,
     #[serde(rename = "request_timeout_seconds", with = "seconds")]
     pub request_timeout: Duration,
     #[serde(rename = "shutdown_grace_seconds", with = "seconds")]
@@ -221,6 +221,7 @@ impl Config {
         self.data_dir = absolute.map_err(|error| {
             fault(self.origin("data_dir").cloned(), format!("data_dir cannot be resolved: {error}"))
         })?;
+        self.runtime_dir = environment.runtime_dir();
         if self.database.pg_bin.is_none()
             && let Some(folder) = environment.pg_bin()
         {

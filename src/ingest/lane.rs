@@ -100,7 +100,11 @@ impl Lane {
         let reason = RejectReason { code: error.code() };
         self.metrics.events_rejected.get_or_create(&reason).inc_by(group.items.len() as u64);
         for item in group.items {
-            item.answer(Err(error.clone()));
+            let error = match error {
+                IngestError::Unknown { .. } => IngestError::Unknown { id: item.id() },
+                ref known => known.clone(),
+            };
+            item.answer(Err(error));
         }
     }
 
@@ -156,7 +160,9 @@ impl Lane {
         check_clock(&head)?;
         let state = match self.state.take() {
             Some(state) if state.matches(&head) => state,
-            _ => rebuild::read(transaction, self.tenant.id, &head).await.map_err(|error| self.unreadable(error))?,
+            _ => rebuild::read(transaction, self.tenant.id, &head)
+                .await
+                .map_err(|error| self.unreadable(error))?,
         };
         let known = self.find_keys(transaction, items).await.map_err(Failure::of)?;
         let mut sequenced = sequence(items, self.tenant.log_id, &head, &state, known).map_err(|error| {
@@ -165,7 +171,7 @@ impl Lane {
         })?;
         self.state = Some(state);
         if group.atomic {
-            sequenced.abort_on_conflict();
+            sequenced.all_or_nothing();
         }
         if !sequenced.rows.is_empty() {
             let Sequenced { rows, tiles, keys, head, .. } = &sequenced;
@@ -279,7 +285,9 @@ impl Failure {
             "57P01" | "57P02" | "57P03" => Self::Disconnected(error),
             "23514" if database.constraint().is_none() => Self::NotRecorded(Reason::Partition),
             // Data exceptions, violated constraints, limits of an index or a value.
-            _ if ["22", "23", "54"].contains(&&code[..2.min(code.len())]) => Self::Data(database.message().to_owned()),
+            _ if ["22", "23", "54"].contains(&&code[..2.min(code.len())]) => {
+                Self::Data(database.message().to_owned())
+            }
             _ => {
                 warn!(code, error = database.message(), "the database did not record a group");
                 Self::NotRecorded(Reason::Database)

@@ -88,6 +88,9 @@ pub enum IngestError {
     Unknown { id: Option<Uuid> },
 }
 
+/// The code of an answer that leaves open whether the event is recorded.
+pub const UNKNOWN: &str = "unknown";
+
 impl IngestError {
     /// A stable name, for answers and metrics.
     pub fn code(&self) -> &'static str {
@@ -97,7 +100,7 @@ impl IngestError {
             Self::Refused(_) => "refused_by_database",
             Self::Aborted => "atomic_aborted",
             Self::NotRecorded(_) => "not_recorded",
-            Self::Unknown { .. } => "unknown",
+            Self::Unknown { .. } => UNKNOWN,
         }
     }
 }
@@ -147,7 +150,14 @@ struct Lanes {
 
 impl Ingest {
     pub fn new(store: Store, limits: Limits, metrics: Arc<Metrics>) -> Self {
-        Self { store, limits, metrics, lanes: Mutex::default(), load: Arc::default(), last_commit: Arc::default() }
+        Self {
+            store,
+            limits,
+            metrics,
+            lanes: Mutex::default(),
+            load: Arc::default(),
+            last_commit: Arc::default(),
+        }
     }
 
     /// Records the events and answers for each of them, in order. Nothing is lost when the caller goes away.
@@ -155,7 +165,8 @@ impl Ingest {
         let count = events.len();
         let recorder =
             Recorder { principal_id: principal.user_id, recorded_by: principal.recorded_by().into() };
-        let keyed: Vec<_> = events.iter().map(|event| event.idempotency_key.is_some().then(|| event.clone())).collect();
+        let keyed: Vec<_> =
+            events.iter().map(|event| event.idempotency_key.is_some().then(|| event.clone())).collect();
         let (queue, active) = match self.lane(&principal.tenant) {
             Ok(lane) => lane,
             Err(error) => return vec![Err(error); count],
@@ -180,18 +191,25 @@ impl Ingest {
     }
 
     /// The receipt of an event recorded earlier, of which `event` is a copy.
-    async fn original_receipt(&self, tenant_id: i32, recorded: &Recorded, event: &NewEvent) -> Option<Receipt> {
-        let evidence = log::evidence(&self.store.query, tenant_id, recorded.received_at, recorded.seq).await.ok()??;
+    async fn original_receipt(
+        &self,
+        tenant_id: i32,
+        recorded: &Recorded,
+        event: &NewEvent,
+    ) -> Option<Receipt> {
+        let evidence =
+            log::evidence(&self.store.query, tenant_id, recorded.received_at, recorded.seq).await.ok()??;
         let envelope = Envelope::new(event, recorded.received_at, &evidence.recorded_by?).canonical();
         let envelope_salt = evidence.envelope_salt?;
         let committed = Entry::parse(&evidence.entry)?.envelope;
         // A receipt that does not open its entry would be no evidence.
-        (event::commitment(event::Label::Envelope, &envelope_salt, envelope.as_bytes()) == committed).then_some(Receipt {
-            entry: evidence.entry,
-            envelope,
-            envelope_salt,
-            payload_salt: evidence.payload_salt,
-        })
+        (event::commitment(event::Label::Envelope, &envelope_salt, envelope.as_bytes()) == committed)
+            .then_some(Receipt {
+                entry: evidence.entry,
+                envelope,
+                envelope_salt,
+                payload_salt: evidence.payload_salt,
+            })
     }
 
     /// The tenant's queue, with a lane working on it, and the number of tenants that have something queued.

@@ -86,12 +86,13 @@ fn take16(random: &[u8], n: usize) -> Salt {
 }
 
 impl<'a> Sequenced<'a> {
-    /// For an atomic group: one conflict, and nothing is recorded.
-    pub(super) fn abort_on_conflict(&mut self) {
-        if self.fates.iter().any(|fate| matches!(fate, Fate::Conflict(_))) {
+    /// For an atomic group: one conflict, or a submitter who left meanwhile, and nothing is recorded.
+    pub(super) fn all_or_nothing(&mut self) {
+        let is_missing = |fate: &Fate| matches!(fate, Fate::Conflict(_) | Fate::Dropped);
+        if self.fates.iter().any(is_missing) {
             self.rows.clear();
             for fate in &mut self.fates {
-                if !matches!(fate, Fate::Conflict(_)) {
+                if !is_missing(fate) {
                     *fate = Fate::Aborted;
                 }
             }
@@ -110,7 +111,8 @@ impl<'a> Sequenced<'a> {
             let key = Box::new(key.clone());
             return if is_same(&item.event, &key) { Fate::Duplicate(key) } else { Fate::Conflict(key) };
         }
-        let id = next_id(self.head.last_id, self.head.last_received_at, u128::from_be_bytes(take16(random, 2)));
+        let id =
+            next_id(self.head.last_id, self.head.last_received_at, u128::from_be_bytes(take16(random, 2)));
         if !item.begin(id) {
             return Fate::Dropped;
         }
@@ -144,12 +146,26 @@ impl<'a> Sequenced<'a> {
             seq,
             received_at,
             id,
-            envelope: event::commitment(event::Label::Envelope, &envelope_salt, envelope.canonical().as_bytes()),
-            payload: payload.map(|(payload, salt)| event::commitment(event::Label::Payload, &salt, &payload.bytes)),
+            envelope: event::commitment(
+                event::Label::Envelope,
+                &envelope_salt,
+                envelope.canonical().as_bytes(),
+            ),
+            payload: payload
+                .map(|(payload, salt)| event::commitment(event::Label::Payload, &salt, &payload.bytes)),
         }
         .to_bytes();
         let leaf = leaf_hash(&entry);
-        self.rows.push(Row { seq, received_at, id, kind: EntryKind::Event, envelope, envelope_salt, payload, entry });
+        self.rows.push(Row {
+            seq,
+            received_at,
+            id,
+            kind: EntryKind::Event,
+            envelope,
+            envelope_salt,
+            payload,
+            entry,
+        });
         self.head.last_id = id;
         let start = *self.state.tile_start.get_or_insert(received_at);
         for tile in self.state.tree.append(leaf) {

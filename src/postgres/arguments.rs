@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 
-use super::layout::{Layout, PORT};
+use super::layout::{Layout, PORT, name_for};
 use super::{ClusterError, Settings};
 
 /// Overridable by the operator.
@@ -16,9 +16,10 @@ const DEFAULTS: [(&str, &str); 8] = [
     ("max_locks_per_transaction", "256"),
     // Our queries are short; compiling them costs more than it saves, and memory.
     ("jit", "off"),
+    // A launcher that idles, since nothing is subscribed to.
+    ("max_logical_replication_workers", "0"),
     ("timezone", "UTC"),
     ("log_checkpoints", "off"),
-    ("cluster_name", "eventlogger"),
 ];
 
 /// What makes a 201 a fact.
@@ -41,7 +42,7 @@ const LOGGING: [(&str, &str); 10] = [
 ];
 
 /// The isolation of the cluster, and settings that hide damage.
-const FIXED: [&str; 13] = [
+const FIXED: [&str; 14] = [
     "listen_addresses",
     "port",
     "unix_socket_directories",
@@ -52,6 +53,7 @@ const FIXED: [&str; 13] = [
     "config_file",
     "data_directory",
     "external_pid_file",
+    "cluster_name",
     "zero_damaged_pages",
     "ignore_checksum_failure",
     "data_sync_retry",
@@ -70,6 +72,7 @@ pub(super) fn arguments(layout: &Layout, settings: &Settings) -> Result<Vec<OsSt
     for (name, value) in DURABILITY.into_iter().chain(LOGGING) {
         set(name, value);
     }
+    set("cluster_name", &name_for(&layout.pg));
     set("listen_addresses", "");
     set("port", &PORT.to_string());
     set(

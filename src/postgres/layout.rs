@@ -103,6 +103,8 @@ fn lock(data_dir: &Path, me: &Account) -> Result<File, ClusterError> {
     let path = data_dir.join("pg.lock");
     let mut file = File::options()
         .create(true)
+        // Whoever can open the file can lock it, and keep the service from starting.
+        .mode(0o600)
         .truncate(false)
         .read(true)
         .write(true)
@@ -144,9 +146,7 @@ pub(super) fn own_folder(path: &Path, owner: &Account) -> Result<(), ClusterErro
 /// place where nobody else could have made it first. (`/tmp` is none.)
 fn socket_dir(data_dir: &Path, runtime_dir: Option<&Path>, me: &Account) -> Result<PathBuf, ClusterError> {
     let fits = |path: &PathBuf| path.as_os_str().len() <= SOCKET_DIR_MAX_BYTES;
-    let name = Sha256::digest(data_dir.as_os_str().as_encoded_bytes())[..8]
-        .iter()
-        .fold(String::from(".eventlogger-"), |name, byte| format!("{name}{byte:02x}"));
+    let name = format!(".{}", name_for(data_dir));
     let own = PathBuf::from(format!("/run/user/{}", me.uid));
     // Root's own runtime folder and home are closed to the cluster's user.
     let parents: Vec<&Path> = match me.is_root() {
@@ -159,6 +159,12 @@ fn socket_dir(data_dir: &Path, runtime_dir: Option<&Path>, me: &Account) -> Resu
         path: data_dir.to_owned(),
         reason: "the path is too long for a socket in it (set XDG_RUNTIME_DIR for it to live elsewhere)",
     })
+}
+
+/// Tells this path's things from those of other instances on the machine.
+pub(super) fn name_for(path: &Path) -> String {
+    let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
+    digest[..8].iter().fold(String::from("eventlogger-"), |name, byte| format!("{name}{byte:02x}"))
 }
 
 fn only_ours(folder: &Path, me: &Account) -> bool {

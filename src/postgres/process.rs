@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use super::ClusterError;
 use super::account::Account;
+use super::layout::name_for;
 
 /// A command that runs as `account`, inherits nothing of our environment, and on Linux is interrupted when
 /// the *thread* that starts it ends: never start one from a runtime's worker.
@@ -85,25 +86,29 @@ pub(super) fn end(pid: u32, escalation: &[(Signal, Duration)], mut gone: impl Fn
     })
 }
 
-/// The running (not zombie) postgres processes of the cluster: the postmaster and its children all have its
-/// folder as their working directory. Without /proc none is ever found.
+/// The running (not zombie) processes of the cluster. Without /proc none is ever found.
 pub(super) fn of_cluster(pg: &Path) -> Vec<u32> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| works_in(*pid, pg) == Some(true) && name(*pid).as_deref() == Some("postgres")).collect()
+    pids.filter(|pid| is_of_cluster(*pid, pg)).collect()
 }
 
-/// Whether the process is a live postmaster (or other postgres) of this cluster, and not one that got the
-/// same number since.
+/// Whether the process is a live postmaster or backend of this cluster, and not one that got the same
+/// number since.
 pub(super) fn is_of_cluster(pid: u32, pg: &Path) -> bool {
     match works_in(pid, pg) {
         Some(known) => known && name(pid).as_deref() == Some("postgres"),
-        // Not ours to see (root without CAP_SYS_PTRACE, or no /proc): the postmaster's arguments are public.
-        None => arguments(pid).windows(2).any(|pair| pair[0] == "-D" && Path::new(&pair[1]) == pg),
+        // Not ours to see (root without CAP_SYS_PTRACE, or no /proc). A postmaster's arguments and a
+        // backend's title are public.
+        None => {
+            let (arguments, title) = (arguments(pid), format!("postgres: {}: ", name_for(pg)));
+            arguments.windows(2).any(|pair| pair[0] == "-D" && Path::new(&pair[1]) == pg)
+                || arguments.first().is_some_and(|first| first.starts_with(&title))
+        }
     }
 }
 
-/// None if that cannot be known.
+/// All of PostgreSQL's processes work in the cluster's folder. None if that cannot be known.
 fn works_in(pid: u32, pg: &Path) -> Option<bool> {
     match fs::read_link(format!("/proc/{pid}/cwd")) {
         Ok(folder) => Some(folder == pg),

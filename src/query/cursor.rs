@@ -101,7 +101,11 @@ impl Reader<'_> {
         Some(*head)
     }
 
-    fn expect<const N: usize>(&mut self, expected: [u8; N], otherwise: CursorError) -> Result<(), CursorError> {
+    fn expect<const N: usize>(
+        &mut self,
+        expected: [u8; N],
+        otherwise: CursorError,
+    ) -> Result<(), CursorError> {
         if self.take() == Some(expected) { Ok(()) } else { Err(otherwise) }
     }
 }

@@ -4,7 +4,7 @@
 //! text, because a number that went through `serde_json::Value` may not be the one that was sent.
 
 use super::ast::{Filter, Op, Path};
-use super::search::{Setting, Settings};
+use super::settings::{Setting, Settings};
 use super::{Complaint, Fault, MAX_BODY_BYTES, MAX_DEPTH, MAX_LEAVES, Origin, Search, operand, path};
 use crate::event::nearest_name;
 use crate::json::{self, SyntaxError};
@@ -145,8 +145,9 @@ fn operator(raw: &str) -> Result<Op, Complaint> {
     match string(raw)?.as_str() {
         "eq" => Ok(Op::Eq),
         "cidr" => Ok(Op::Cidr),
-        other => Err(Complaint::new(format!("unknown operator `{other}`"))
-            .hint("this version knows eq and cidr")),
+        other => {
+            Err(Complaint::new(format!("unknown operator `{other}`")).hint("this version knows eq and cidr"))
+        }
     }
 }
 
@@ -159,7 +160,11 @@ fn setting_text(setting: Setting, raw: &str) -> Result<String, Complaint> {
 }
 
 fn string(raw: &str) -> Result<String, Complaint> {
-    if raw.starts_with('"') { Ok(json::decode(raw).into_owned()) } else { Err(Complaint::new("expected a string")) }
+    if raw.starts_with('"') {
+        Ok(json::decode(raw).into_owned())
+    } else {
+        Err(Complaint::new("expected a string"))
+    }
 }
 
 fn unknown_member<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Complaint {

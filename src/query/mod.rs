@@ -13,6 +13,7 @@ mod operand;
 pub mod params;
 mod path;
 pub mod search;
+mod settings;
 
 use std::fmt;
 

@@ -77,7 +77,9 @@ mod tests {
 
     #[test]
     fn what_json_does_not_write_as_a_number_is_no_number() {
-        for text in ["", "-", "00123", "+1", ".5", "1.", "1e", "1e+", "0x10", "1_000", "NaN", "١٢", "1e1e1", "--1"] {
+        for text in
+            ["", "-", "00123", "+1", ".5", "1.", "1e", "1e+", "0x10", "1_000", "NaN", "١٢", "1e1e1", "--1"]
+        {
             assert_eq!(Number::parse(text), Err(NotANumber::Syntax), "{text}");
         }
     }

@@ -123,8 +123,9 @@ fn one_of(given: &str, names: &[&'static str]) -> Complaint {
 }
 
 fn id(text: &str) -> Result<Uuid, Complaint> {
-    Uuid::parse_str(text)
-        .map_err(|_| Complaint::new("expected a UUID").hint("for example 019aa5b2-3f00-7c4e-8a11-5d0c2b9e7f10"))
+    Uuid::parse_str(text).map_err(|_| {
+        Complaint::new("expected a UUID").hint("for example 019aa5b2-3f00-7c4e-8a11-5d0c2b9e7f10")
+    })
 }
 
 fn seq(text: &str) -> Result<i64, Complaint> {
@@ -144,11 +145,11 @@ fn network(text: &str) -> Result<Network, Complaint> {
     let bits = if address.is_ipv4() { 32 } else { 128 };
     let prefix = match prefix {
         None => bits,
-        Some(digits) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => {
-            digits.parse().ok().filter(|prefix| *prefix <= bits).ok_or_else(|| {
-                Complaint::new(format!("the prefix of this network is at most {bits}"))
-            })?
-        }
+        Some(digits) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => digits
+            .parse()
+            .ok()
+            .filter(|prefix| *prefix <= bits)
+            .ok_or_else(|| Complaint::new(format!("the prefix of this network is at most {bits}")))?,
         Some(_) => return Err(expected()),
     };
     Ok(unmapped(address, prefix))
@@ -157,7 +158,9 @@ fn network(text: &str) -> Result<Network, Complaint> {
 /// Mapped IPv6 is stored as IPv4, so that is where to look for it.
 fn unmapped(address: IpAddr, prefix: u8) -> Network {
     match address.to_canonical() {
-        v4 @ IpAddr::V4(_) if address.is_ipv6() && prefix >= 96 => Network { address: v4, prefix: prefix - 96 },
+        v4 @ IpAddr::V4(_) if address.is_ipv6() && prefix >= 96 => {
+            Network { address: v4, prefix: prefix - 96 }
+        }
         _ => Network { address, prefix },
     }
 }

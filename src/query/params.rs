@@ -3,7 +3,7 @@
 //! The operator stands on the key, so that `key=value` is a literal whatever somebody typed as the value.
 
 use super::ast::{Filter, Op};
-use super::search::{Setting, Settings};
+use super::settings::{Setting, Settings};
 use super::{Complaint, Fault, MAX_LEAVES, MAX_URL_BYTES, Origin, Search, operand, path};
 
 /// Reserved since v1 for what is to come; silently searching `event_data.q` would be worse than refusing.

@@ -64,8 +64,10 @@ fn quoted<'a>(text: &str, rest: &'a str) -> Result<(Written, &'a str), Complaint
         Some(Ok(key)) => {
             Ok((Written { text: searchable(&key), bare: false }, &rest[strings.byte_offset()..]))
         }
-        _ => Err(Complaint::new("this quoted key is not a JSON string")
-            .span(text.len() - rest.len(), rest.len())),
+        _ => {
+            Err(Complaint::new("this quoted key is not a JSON string")
+                .span(text.len() - rest.len(), rest.len()))
+        }
     }
 }
 
@@ -133,7 +135,9 @@ mod tests {
             Ok((path, operator)) => {
                 let path = match path {
                     Path::Column(field) => field.name().to_owned(),
-                    Path::Data(path) => path.iter().fold("event_data".to_owned(), |all, s| format!("{all}{s}")),
+                    Path::Data(path) => {
+                        path.iter().fold("event_data".to_owned(), |all, s| format!("{all}{s}"))
+                    }
                 };
                 operator.map_or(path.clone(), |operator| format!("{path} : {operator}"))
             }

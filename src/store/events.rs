@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::event::{EntryKind, Envelope, Event, Level, Outcome, Timestamp};
 use crate::query::compile::{self, Bind, Sql};
 use crate::query::{Position, Search};
+use crate::store::patience::in_time;
 
 /// SQLSTATE query_canceled: the statement ran into its timeout.
 const QUERY_CANCELED: &str = "57014";
@@ -42,7 +43,7 @@ impl From<sqlx::Error> for ReadError {
 /// The log's current epoch, which cursors are sealed to; 0 before the first event.
 pub async fn epoch(pool: &PgPool, tenant_id: i32) -> Result<i32, ReadError> {
     let epoch = sqlx::query_scalar!("SELECT epoch FROM heads WHERE tenant_id = $1", tenant_id);
-    Ok(epoch.fetch_optional(pool).await?.unwrap_or(0))
+    Ok(in_time(pool, epoch.fetch_optional(pool)).await?.unwrap_or(0))
 }
 
 /// The page after `position`; the first event is on it whatever its size.
@@ -53,7 +54,7 @@ pub async fn page(
     position: Option<Position>,
 ) -> Result<Page, ReadError> {
     let sql = compile::page(tenant_id, search, position);
-    let rows: Vec<PageRow> = prepare(&sql)?.fetch_all(pool).await?;
+    let rows: Vec<PageRow> = in_time(pool, prepare(&sql)?.fetch_all(pool)).await?;
     let found = rows.first().map_or(0, |row| row.found);
     let more = usize::try_from(found).is_ok_and(|found| found > rows.len());
     let events = rows.into_iter().filter_map(|row| row.event.into_event()).collect();
@@ -73,7 +74,7 @@ pub async fn by_id(pool: &PgPool, tenant_id: i32, id: Uuid) -> Result<Option<Eve
         OffsetDateTime::from(from),
         OffsetDateTime::from(to),
     );
-    Ok(row.fetch_optional(pool).await?.and_then(EventRow::into_event))
+    Ok(in_time(pool, row.fetch_optional(pool)).await?.and_then(EventRow::into_event))
 }
 
 /// The exact bytes of `event_data`; `None` if there is no such event, or it has none.
@@ -86,7 +87,7 @@ pub async fn payload(pool: &PgPool, tenant_id: i32, id: Uuid) -> Result<Option<V
         OffsetDateTime::from(from),
         OffsetDateTime::from(to),
     );
-    Ok(payload.fetch_optional(pool).await?.flatten())
+    Ok(in_time(pool, payload.fetch_optional(pool)).await?.flatten())
 }
 
 type Prepared<'q> = sqlx::query::QueryAs<'q, sqlx::Postgres, PageRow, PgArguments>;

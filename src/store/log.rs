@@ -1,12 +1,13 @@
 //! The writer's statements: what happens between locking a head and COMMIT.
 
 use sqlx::types::ipnetwork::IpNetwork;
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::event::{ENTRY_LEN, ENVELOPE_V, EntryKind, Envelope, PROJECTION_V, Payload, Salt, Timestamp};
 use crate::merkle::{FullTile, Hash};
+use crate::store::patience::in_time;
 
 /// The state of a log, read under its lock.
 #[derive(Clone, Debug)]
@@ -103,9 +104,9 @@ pub async fn lock_head(transaction: &mut PgConnection, tenant_id: i32) -> Result
 }
 
 /// How many events a log has; 0 if there is no such log.
-pub async fn size(executor: impl PgExecutor<'_>, tenant_id: i32) -> Result<u64, sqlx::Error> {
+pub async fn size(pool: &PgPool, tenant_id: i32) -> Result<u64, sqlx::Error> {
     let size = sqlx::query_scalar!("SELECT size FROM heads WHERE tenant_id = $1", tenant_id);
-    Ok(size.fetch_optional(executor).await?.map_or(0, unsigned))
+    Ok(in_time(pool, size.fetch_optional(pool)).await?.map_or(0, unsigned))
 }
 
 /// The entries from `first_seq` on; they lie at or after `since`, which lets partitions be skipped.
@@ -211,7 +212,7 @@ pub struct Evidence {
 
 /// The evidence of the event at (`received_at`, `seq`).
 pub async fn evidence(
-    executor: impl PgExecutor<'_>,
+    pool: &PgPool,
     tenant_id: i32,
     received_at: Timestamp,
     seq: u64,
@@ -222,12 +223,15 @@ pub async fn evidence(
         tenant_id,
         OffsetDateTime::from(received_at),
         signed(seq)
-    )
-    .fetch_optional(executor)
-    .await?;
+    );
+    let row = in_time(pool, row.fetch_optional(pool)).await?;
     row.map(|row| {
         Ok(Evidence {
-            entry: row.entry.as_slice().try_into().map_err(|_| corrupt("an entry of other than 118 bytes"))?,
+            entry: row
+                .entry
+                .as_slice()
+                .try_into()
+                .map_err(|_| corrupt("an entry of other than 118 bytes"))?,
             recorded_by: row.recorded_by,
             envelope_salt: row.envelope_salt.as_deref().map(salt).transpose()?,
             payload_salt: row.payload_salt.as_deref().map(salt).transpose()?,
@@ -356,4 +360,3 @@ impl<'a, T> Columns<'a, T> {
         self.0.iter().map(value).collect()
     }
 }
-

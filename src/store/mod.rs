@@ -5,6 +5,7 @@ mod connect;
 pub mod events;
 pub mod log;
 pub mod partitions;
+mod patience;
 pub mod principals;
 pub mod settings;
 

@@ -6,6 +6,14 @@ use eventlogger::cli::{tenant, token, user};
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use sqlx::PgPool;
 
+crate::harness::database_tests![
+    what_is_printed_once_can_be_used,
+    a_password_comes_from_a_file_and_replaces_the_one_before,
+    a_user_is_listed_disabled_and_removed,
+    an_error_says_what_was_probably_meant,
+    a_token_pasted_in_place_of_its_prefix_is_not_echoed,
+];
+
 /// Runs `user add ann …` as the command line would; the error is what the person reads.
 async fn run(pool: &PgPool, line: &[&str]) -> Result<String, String> {
     let mut out = Vec::new();
@@ -41,7 +49,7 @@ fn basic(login: &str, password: &str) -> String {
     format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{login}:{password}")))
 }
 
-pub(crate) async fn what_is_printed_once_can_be_used(pool: PgPool) {
+async fn what_is_printed_once_can_be_used(pool: PgPool) {
     run(&pool, &["tenant", "add", "acme"]).await.unwrap();
     let added =
         run(&pool, &["user", "add", "ann", "--tenant", "acme", "--role", "reader,writer"]).await.unwrap();
@@ -70,7 +78,7 @@ pub(crate) async fn what_is_printed_once_can_be_used(pool: PgPool) {
     assert!(run(&pool, &["token", "list"]).await.unwrap().contains("revoked"));
 }
 
-pub(crate) async fn a_password_comes_from_a_file_and_replaces_the_one_before(pool: PgPool) {
+async fn a_password_comes_from_a_file_and_replaces_the_one_before(pool: PgPool) {
     run(&pool, &["tenant", "add", "default"]).await.unwrap();
     let added = run(&pool, &["user", "add", "ann", "--role", "reader", "--generate"]).await.unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -87,7 +95,7 @@ pub(crate) async fn a_password_comes_from_a_file_and_replaces_the_one_before(poo
     assert!(run(&pool, &both).await.unwrap_err().contains("cannot be used with"));
 }
 
-pub(crate) async fn a_user_is_listed_disabled_and_removed(pool: PgPool) {
+async fn a_user_is_listed_disabled_and_removed(pool: PgPool) {
     run(&pool, &["tenant", "add", "default"]).await.unwrap();
     run(&pool, &["user", "add", "root", "--role", "admin"]).await.unwrap();
     run(&pool, &["user", "add", "Jane Doe", "--role", "reader", "--role", "auditor"]).await.unwrap();
@@ -113,7 +121,7 @@ pub(crate) async fn a_user_is_listed_disabled_and_removed(pool: PgPool) {
     assert!(refused.contains("last enabled admin"), "{refused}");
 }
 
-pub(crate) async fn an_error_says_what_was_probably_meant(pool: PgPool) {
+async fn an_error_says_what_was_probably_meant(pool: PgPool) {
     run(&pool, &["tenant", "add", "default"]).await.unwrap();
     run(&pool, &["user", "add", "billing", "--role", "writer"]).await.unwrap();
     let cases: [(&[&str], &str); 9] = [
@@ -133,7 +141,7 @@ pub(crate) async fn an_error_says_what_was_probably_meant(pool: PgPool) {
     }
 }
 
-pub(crate) async fn a_token_pasted_in_place_of_its_prefix_is_not_echoed(pool: PgPool) {
+async fn a_token_pasted_in_place_of_its_prefix_is_not_echoed(pool: PgPool) {
     run(&pool, &["tenant", "add", "default"]).await.unwrap();
     let error = run(&pool, &["token", "revoke", "evl_default_secret"]).await.unwrap_err();
     assert!(error.contains("PREFIX") && !error.contains("secret"), "{error}");

@@ -22,12 +22,17 @@ pub async fn audit(database: &PgPool) {
     .fetch_all(database)
     .await
     .expect("heads");
-    let tenants: i64 = sqlx::query_scalar("SELECT count(*) FROM tenants").fetch_one(database).await.expect("tenants");
+    let tenants: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM tenants").fetch_one(database).await.expect("tenants");
     assert_eq!(heads.len() as i64, tenants, "every tenant has a head");
     for head in heads {
         let tenant: i32 = head.get("tenant_id");
         let leaves = audit_events(database, tenant, head.get("log_id"), head.get("last_micros")).await;
-        assert_eq!(leaves.len() as i64, head.get::<i64, _>("size"), "tenant {tenant}: the head counts the events");
+        assert_eq!(
+            leaves.len() as i64,
+            head.get::<i64, _>("size"),
+            "tenant {tenant}: the head counts the events"
+        );
         assert_eq!(tree_root(&leaves).as_slice(), head.get::<&[u8], _>("root"), "tenant {tenant}: root");
         let frontier: Vec<u8> = perfect_roots(&leaves).concat();
         assert_eq!(frontier, head.get::<Vec<u8>, _>("frontier"), "tenant {tenant}: frontier");
@@ -59,10 +64,18 @@ async fn audit_events(database: &PgPool, tenant: i32, log_id: Uuid, last_micros:
         let micros: i64 = row.get("micros");
         assert_eq!(seq, expected_seq as i64, "tenant {tenant}: seq is gapless");
         assert!(micros >= before.0 && id > before.1, "tenant {tenant}, seq {seq}: time and id never go back");
-        assert_eq!((id.as_u128() >> 80) as i64, micros / 1000, "seq {seq}: the id carries the time of receipt");
+        assert_eq!(
+            (id.as_u128() >> 80) as i64,
+            micros / 1000,
+            "seq {seq}: the id carries the time of receipt"
+        );
         before = (micros, id);
         let payload: Option<&[u8]> = row.get("payload");
-        assert_eq!(payload.is_none(), row.get::<bool, _>("no_data"), "seq {seq}: projection goes with the payload");
+        assert_eq!(
+            payload.is_none(),
+            row.get::<bool, _>("no_data"),
+            "seq {seq}: projection goes with the payload"
+        );
 
         let mut entry = b"AUE1".to_vec();
         entry.push(row.get::<i16, _>("kind") as u8);
@@ -132,12 +145,13 @@ async fn audit_tiles(database: &PgPool, tenant: i32, leaves: &[Hash]) {
         hashes = roots;
         level += 1;
     }
-    let stored: Vec<(i16, i64, Vec<u8>, Vec<u8>)> =
-        sqlx::query_as("SELECT level, index, root, data FROM tiles WHERE tenant_id = $1 ORDER BY level, index")
-            .bind(tenant)
-            .fetch_all(database)
-            .await
-            .expect("tiles");
+    let stored: Vec<(i16, i64, Vec<u8>, Vec<u8>)> = sqlx::query_as(
+        "SELECT level, index, root, data FROM tiles WHERE tenant_id = $1 ORDER BY level, index",
+    )
+    .bind(tenant)
+    .fetch_all(database)
+    .await
+    .expect("tiles");
     assert_eq!(stored, expected, "tenant {tenant}: tiles");
     let misdated: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM tiles t
@@ -153,7 +167,7 @@ async fn audit_tiles(database: &PgPool, tenant: i32, leaves: &[Hash]) {
     assert_eq!(misdated, 0, "tenant {tenant}: tiles carry the times of their events");
 }
 
-/// Keys point at events that are there.
+/// Keys point at events that are there, and events with a key are pointed at.
 async fn audit_keys(database: &PgPool, tenant: i32, leaves: &[Hash]) {
     let keys: Vec<(i64, Vec<u8>, bool)> = sqlx::query_as(
         "SELECT i.seq, i.leaf_hash, e.id IS NOT NULL FROM idempotency i
@@ -169,6 +183,17 @@ async fn audit_keys(database: &PgPool, tenant: i32, leaves: &[Hash]) {
         assert!(there, "tenant {tenant}: the key of seq {seq} points at its event");
         assert_eq!(hash, leaves[seq as usize], "tenant {tenant}: the key of seq {seq} has its leaf hash");
     }
+    let forgotten: Option<i64> = sqlx::query_scalar(
+        "SELECT seq FROM events e WHERE tenant_id = $1 AND idempotency_key IS NOT NULL
+         AND NOT EXISTS (SELECT FROM idempotency i WHERE i.tenant_id = $1 AND i.seq = e.seq) LIMIT 1",
+    )
+    .bind(tenant)
+    .fetch_optional(database)
+    .await
+    .expect("keyed events");
+    if let Some(seq) = forgotten {
+        panic!("tenant {tenant}: the key of seq {seq} is kept for ever, but it is not there");
+    }
 }
 
 fn leaf(entry: &[u8]) -> Hash {
@@ -182,7 +207,12 @@ pub fn tree_root(leaves: &[Hash]) -> Hash {
         [leaf] => *leaf,
         _ => {
             let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
-            Sha256::new().chain_update([1]).chain_update(tree_root(left)).chain_update(tree_root(right)).finalize().into()
+            Sha256::new()
+                .chain_update([1])
+                .chain_update(tree_root(left))
+                .chain_update(tree_root(right))
+                .finalize()
+                .into()
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Authentication against a database.
+//! Logging in with a password.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,38 +7,56 @@ use std::sync::atomic::Ordering;
 use base64::Engine as _;
 use eventlogger::auth::password::hash;
 use eventlogger::auth::secret::{Token, generate_machine_secret};
-use eventlogger::auth::{
-    Auth, AuthError, Cost, DEFAULT_TENANT, FirstUser, Principal, Role, Roles, Settings, ensure_first_user,
-};
-use eventlogger::store::principals::tokens::{NewToken, create_token, list_tokens, revoke_token};
+use eventlogger::auth::{Auth, AuthError, Cost, DEFAULT_TENANT, Principal, Role, Roles, Settings};
+use eventlogger::store::principals::create_tenant;
+use eventlogger::store::principals::tokens::{NewToken, create_token};
 use eventlogger::store::principals::users::{
     StoredCredential, create_user, find_login, remove_user, set_credential, set_disabled, set_roles,
 };
-use eventlogger::store::principals::{ChangeError, create_tenant};
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use sqlx::PgPool;
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
-type Login = Result<Arc<Principal>, AuthError>;
+crate::harness::database_tests![
+    a_user_is_known_by_name_tenant_and_roles,
+    a_wrong_password_is_never_anonymous,
+    whatever_is_wrong_costs_one_check_and_gives_the_same_answer,
+    names_of_one_tenant_mean_nothing_in_another,
+    two_hundred_cold_logins_at_once_are_one_check,
+    a_flood_of_unknown_users_costs_a_bounded_number_of_checks,
+    a_flood_turns_away_nobody_who_was_at_work,
+    a_changed_password_is_dead_at_once,
+    a_change_of_others_costs_no_second_check,
+    another_instance_follows_every_change,
+    without_the_database_only_what_is_cached_is_admitted,
+    a_login_raises_a_weak_hash,
+];
+
+pub(crate) type Login = Result<Arc<Principal>, AuthError>;
 
 /// Fast, where a test is not about the cost.
-const CHEAP: Cost = Cost { memory_kib: 64, iterations: 1, lanes: 1 };
+pub(crate) const CHEAP: Cost = Cost { memory_kib: 64, iterations: 1, lanes: 1 };
 
-fn settings() -> Settings {
-    Settings { cost: CHEAP, slots: 2, queue: 32, cache_entries: 1_000 }
+pub(crate) fn settings() -> Settings {
+    Settings { cost: CHEAP, slots: 2, queue: 32, ..Settings::default() }
 }
 
-async fn auth_with_tenant(pool: &PgPool) -> Arc<Auth> {
+pub(crate) async fn auth_with_tenant(pool: &PgPool) -> Arc<Auth> {
     create_tenant(pool, DEFAULT_TENANT).await.unwrap();
     Auth::new(pool.clone(), settings()).unwrap()
 }
 
-async fn add_user(pool: &PgPool, tenant: &str, name: &str, password: &str, roles: &[&str]) {
+pub(crate) async fn add_user(pool: &PgPool, tenant: &str, name: &str, password: &str, roles: &[&str]) {
     let stored = StoredCredential::Password(hash(CHEAP, password).unwrap());
     create_user(pool, tenant, name, &stored, roles).await.unwrap();
 }
 
-async fn add_token(pool: &PgPool, owner: &str, roles: &[&str], expires_at: Option<OffsetDateTime>) -> Token {
+pub(crate) async fn add_token(
+    pool: &PgPool,
+    owner: &str,
+    roles: &[&str],
+    expires_at: Option<OffsetDateTime>,
+) -> Token {
     let token = Token::generate(DEFAULT_TENANT).unwrap();
     let sha256 = token.text.sha256();
     let row = NewToken { owner, prefix: &token.prefix, sha256, label: "", roles, expires_at };
@@ -46,7 +64,7 @@ async fn add_token(pool: &PgPool, owner: &str, roles: &[&str], expires_at: Optio
     token
 }
 
-fn headers(value: &str) -> HeaderMap {
+pub(crate) fn headers(value: &str) -> HeaderMap {
     HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(value).unwrap())])
 }
 
@@ -55,12 +73,22 @@ fn basic(login: &str, password: &str) -> HeaderMap {
     headers(&format!("Basic {encoded}"))
 }
 
-async fn log_in(auth: &Arc<Auth>, login: &str, password: &str) -> Login {
+pub(crate) async fn log_in(auth: &Arc<Auth>, login: &str, password: &str) -> Login {
     auth.authenticate(&basic(login, password)).await
 }
 
-async fn bear(auth: &Arc<Auth>, token: &Token) -> Login {
+pub(crate) async fn bear(auth: &Arc<Auth>, token: &Token) -> Login {
     auth.authenticate(&headers(&format!("Bearer {}", token.text.reveal()))).await
+}
+
+/// Waits for a condition; the limit only keeps a broken build from waiting for ever.
+pub(crate) async fn eventually(condition: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !condition().await {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), waiting).await.expect("it never came to be");
 }
 
 /// Sends all of them at once and counts the outcomes.
@@ -80,7 +108,7 @@ async fn all_at_once(auth: &Arc<Auth>, requests: Vec<HeaderMap>) -> HashMap<Resu
     outcomes
 }
 
-pub(crate) async fn a_user_is_known_by_name_tenant_and_roles(pool: PgPool) {
+async fn a_user_is_known_by_name_tenant_and_roles(pool: PgPool) {
     let auth = auth_with_tenant(&pool).await;
     create_tenant(&pool, "acme").await.unwrap();
     add_user(&pool, "acme", "ann", "secret", &["reader", "writer"]).await;
@@ -90,7 +118,7 @@ pub(crate) async fn a_user_is_known_by_name_tenant_and_roles(pool: PgPool) {
     assert_eq!(ann.recorded_by(), "user:ann");
 }
 
-pub(crate) async fn a_wrong_password_is_never_anonymous(pool: PgPool) {
+async fn a_wrong_password_is_never_anonymous(pool: PgPool) {
     let auth = auth_with_tenant(&pool).await;
     add_user(&pool, DEFAULT_TENANT, "ann", "secret", &["reader"]).await;
     for password in ["Secret", "secret ", "", "s", "evl_default_x", "evls_x"] {
@@ -102,7 +130,7 @@ pub(crate) async fn a_wrong_password_is_never_anonymous(pool: PgPool) {
     assert_eq!(auth.authenticate(&HeaderMap::new()).await, Err(AuthError::Missing));
 }
 
-pub(crate) async fn whatever_is_wrong_costs_one_check_and_gives_the_same_answer(pool: PgPool) {
+async fn whatever_is_wrong_costs_one_check_and_gives_the_same_answer(pool: PgPool) {
     let auth = auth_with_tenant(&pool).await;
     create_tenant(&pool, "acme").await.unwrap();
     add_user(&pool, "acme", "ann", "secret", &["reader"]).await;
@@ -126,7 +154,7 @@ pub(crate) async fn whatever_is_wrong_costs_one_check_and_gives_the_same_answer(
     assert_eq!(auth.counters().rejected.load(Ordering::Relaxed), cases.len() as u64);
 }
 
-pub(crate) async fn names_of_one_tenant_mean_nothing_in_another(pool: PgPool) {
+async fn names_of_one_tenant_mean_nothing_in_another(pool: PgPool) {
     let auth = auth_with_tenant(&pool).await;
     create_tenant(&pool, "acme").await.unwrap();
     add_user(&pool, DEFAULT_TENANT, "ann", "of default", &["admin"]).await;
@@ -145,7 +173,7 @@ pub(crate) async fn names_of_one_tenant_mean_nothing_in_another(pool: PgPool) {
     assert_eq!(outcome, Err(AuthError::Rejected));
 }
 
-pub(crate) async fn two_hundred_cold_logins_at_once_are_one_check(pool: PgPool) {
+async fn two_hundred_cold_logins_at_once_are_one_check(pool: PgPool) {
     let auth = auth_with_tenant(&pool).await;
     add_user(&pool, DEFAULT_TENANT, "ann", "secret", &["reader"]).await;
     let outcomes = all_at_once(&auth, vec![basic("ann", "secret"); 200]).await;
@@ -155,32 +183,44 @@ pub(crate) async fn two_hundred_cold_logins_at_once_are_one_check(pool: PgPool) 
     assert_eq!(auth.argon2_runs(), 1, "the next login is cached");
 }
 
-pub(crate) async fn a_flood_of_unknown_users_is_bounded_and_hurts_nobody_at_work(pool: PgPool) {
-    create_tenant(&pool, DEFAULT_TENANT).await.unwrap();
-    // Slow enough that the flood is there before the first checks end.
-    let auth = Auth::new(pool.clone(), Settings { cost: Cost::default(), ..settings() }).unwrap();
-    add_user(&pool, DEFAULT_TENANT, "ann", "secret", &["reader"]).await;
-    log_in(&auth, "ann", "secret").await.unwrap();
-    let before = auth.argon2_runs();
-    let flood = (0..1_000).map(|i| basic(&format!("nobody{i}"), "x")).collect();
+/// A thousand unknown users at once, with hashes slow enough that the flood is there before the first
+/// checks end. Returns once somebody was turned away.
+async fn flood(auth: &Arc<Auth>) -> tokio::task::JoinHandle<HashMap<Result<(), String>, usize>> {
+    let requests = (0..1_000).map(|i| basic(&format!("nobody{i}"), "x")).collect();
     let flood = tokio::spawn({
-        let auth = Arc::clone(&auth);
-        async move { all_at_once(&auth, flood).await }
+        let auth = Arc::clone(auth);
+        async move { all_at_once(&auth, requests).await }
     });
-    while auth.counters().busy.load(Ordering::Relaxed) == 0 {
-        tokio::task::yield_now().await;
-    }
-    log_in(&auth, "ann", "secret").await.expect("a cached login needs no slot");
+    eventually(async || auth.counters().busy.load(Ordering::Relaxed) > 0).await;
+    flood
+}
 
-    let outcomes = flood.await.unwrap();
+async fn a_flood_of_unknown_users_costs_a_bounded_number_of_checks(pool: PgPool) {
+    create_tenant(&pool, DEFAULT_TENANT).await.unwrap();
+    let auth = Auth::new(pool, Settings { cost: Cost::default(), ..settings() }).unwrap();
+    let outcomes = flood(&auth).await.await.unwrap();
     let rejected = outcomes[&Err("Rejected".to_owned())] as u64;
     let busy = outcomes[&Err("Busy { retry_after: 1 }".to_owned())] as u64;
     assert_eq!(rejected + busy, 1_000);
-    assert_eq!(auth.argon2_runs() - before, rejected, "who is told to come back costs nothing");
+    assert_eq!(auth.argon2_runs(), rejected, "who is told to come back costs nothing");
     assert!(busy > rejected, "{rejected} were checked");
 }
 
-pub(crate) async fn a_changed_password_is_dead_at_once(pool: PgPool) {
+async fn a_flood_turns_away_nobody_who_was_at_work(pool: PgPool) {
+    create_tenant(&pool, DEFAULT_TENANT).await.unwrap();
+    // Nothing stays admitted: each login must get a slot.
+    let admitted_for = std::time::Duration::ZERO;
+    let settings = Settings { cost: Cost::default(), admitted_for, ..settings() };
+    let auth = Auth::new(pool.clone(), settings).unwrap();
+    let stored = StoredCredential::Password(hash(Cost::default(), "secret").unwrap());
+    create_user(&pool, DEFAULT_TENANT, "ann", &stored, &["reader"]).await.unwrap();
+    log_in(&auth, "ann", "secret").await.unwrap();
+    let flood = flood(&auth).await;
+    log_in(&auth, "ann", "secret").await.expect("ann was here before");
+    flood.await.unwrap();
+}
+
+async fn a_changed_password_is_dead_at_once(pool: PgPool) {
     let auth = auth_with_tenant(&pool).await;
     add_user(&pool, DEFAULT_TENANT, "ann", "old", &["reader"]).await;
     log_in(&auth, "ann", "old").await.unwrap();
@@ -191,7 +231,7 @@ pub(crate) async fn a_changed_password_is_dead_at_once(pool: PgPool) {
     log_in(&auth, "ann", "new").await.unwrap();
 }
 
-pub(crate) async fn a_change_of_others_costs_no_second_check(pool: PgPool) {
+async fn a_change_of_others_costs_no_second_check(pool: PgPool) {
     let auth = auth_with_tenant(&pool).await;
     add_user(&pool, DEFAULT_TENANT, "ann", "secret", &["reader"]).await;
     log_in(&auth, "ann", "secret").await.unwrap();
@@ -201,14 +241,11 @@ pub(crate) async fn a_change_of_others_costs_no_second_check(pool: PgPool) {
     assert_eq!(auth.argon2_runs(), 1);
 }
 
-/// Waits until the login ends as expected; the harness ends a test that waits for ever.
 async fn wait_for(auth: &Arc<Auth>, login: &str, password: &str, expected: fn(&Login) -> bool) {
-    while !expected(&log_in(auth, login, password).await) {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    eventually(async || expected(&log_in(auth, login, password).await)).await;
 }
 
-pub(crate) async fn another_instance_follows_every_change(pool: PgPool) {
+async fn another_instance_follows_every_change(pool: PgPool) {
     let auth = auth_with_tenant(&pool).await;
     add_user(&pool, DEFAULT_TENANT, "root", "secret", &["admin"]).await;
     add_user(&pool, DEFAULT_TENANT, "ann", "secret", &["reader"]).await;
@@ -229,7 +266,7 @@ pub(crate) async fn another_instance_follows_every_change(pool: PgPool) {
     watch.await.unwrap();
 }
 
-pub(crate) async fn without_the_database_only_what_is_cached_is_admitted(pool: PgPool) {
+async fn without_the_database_only_what_is_cached_is_admitted(pool: PgPool) {
     let auth = auth_with_tenant(&pool).await;
     add_user(&pool, DEFAULT_TENANT, "ann", "secret", &["reader"]).await;
     log_in(&auth, "ann", "secret").await.unwrap();
@@ -239,144 +276,18 @@ pub(crate) async fn without_the_database_only_what_is_cached_is_admitted(pool: P
     assert_eq!(log_in(&auth, "bob", "secret").await, Err(AuthError::Unavailable));
 }
 
-pub(crate) async fn a_login_raises_a_weak_hash(pool: PgPool) {
+async fn a_login_raises_a_weak_hash(pool: PgPool) {
     let stronger = Cost { memory_kib: 128, ..CHEAP };
     create_tenant(&pool, DEFAULT_TENANT).await.unwrap();
     let auth = Auth::new(pool.clone(), Settings { cost: stronger, ..settings() }).unwrap();
     add_user(&pool, DEFAULT_TENANT, "ann", "secret", &["reader"]).await;
     log_in(&auth, "ann", "secret").await.unwrap();
-    loop {
+    eventually(async || {
         let user = find_login(&pool, DEFAULT_TENANT, "ann").await.unwrap().unwrap();
-        if user.password_hash.unwrap().contains("m=128,t=1,p=1") {
-            break;
-        }
-        tokio::task::yield_now().await;
-    }
+        user.password_hash.unwrap().contains("m=128,t=1,p=1")
+    })
+    .await;
     auth.forget();
     log_in(&auth, "ann", "secret").await.unwrap();
     assert_eq!(log_in(&auth, "ann", "wrong").await, Err(AuthError::Rejected));
-}
-
-pub(crate) async fn a_machine_secret_is_never_checked_by_argon2(pool: PgPool) {
-    let auth = auth_with_tenant(&pool).await;
-    let secret = generate_machine_secret().unwrap();
-    let stored = StoredCredential::MachineSecret(secret.sha256());
-    create_user(&pool, DEFAULT_TENANT, "robot", &stored, &["writer"]).await.unwrap();
-    add_user(&pool, DEFAULT_TENANT, "ann", "secret", &["reader"]).await;
-    assert_eq!(log_in(&auth, "robot", secret.reveal()).await.unwrap().recorded_by(), "user:robot");
-    let other = generate_machine_secret().unwrap();
-    for login in ["robot", "ann", "nobody"] {
-        assert_eq!(log_in(&auth, login, other.reveal()).await, Err(AuthError::Rejected), "{login}");
-        assert_eq!(log_in(&auth, login, "evls_").await, Err(AuthError::Rejected), "{login}");
-    }
-    assert_eq!(auth.argon2_runs(), 0);
-}
-
-pub(crate) async fn a_token_has_at_most_the_roles_of_its_owner(pool: PgPool) {
-    let auth = auth_with_tenant(&pool).await;
-    add_user(&pool, DEFAULT_TENANT, "ann", "secret", &["reader", "writer"]).await;
-    let token = add_token(&pool, "ann", &["reader", "writer"], None).await;
-    let principal = bear(&auth, &token).await.unwrap();
-    assert_eq!(principal.recorded_by(), format!("token:ann/{}", token.prefix));
-    assert_eq!(principal.user_id, log_in(&auth, "ann", "secret").await.unwrap().user_id);
-
-    set_roles(&pool, DEFAULT_TENANT, "ann", &["reader", "auditor"]).await.unwrap();
-    auth.forget();
-    assert_eq!(bear(&auth, &token).await.unwrap().roles.names(), ["reader"]);
-
-    set_disabled(&pool, DEFAULT_TENANT, "ann", true).await.unwrap();
-    auth.forget();
-    assert_eq!(bear(&auth, &token).await, Err(AuthError::Rejected));
-}
-
-pub(crate) async fn a_revoked_token_is_dead_at_once(pool: PgPool) {
-    let auth = auth_with_tenant(&pool).await;
-    add_user(&pool, DEFAULT_TENANT, "ann", "secret", &["reader"]).await;
-    let token = add_token(&pool, "ann", &["reader"], None).await;
-    bear(&auth, &token).await.unwrap();
-    revoke_token(&pool, DEFAULT_TENANT, &token.prefix).await.unwrap();
-    auth.forget();
-    assert_eq!(bear(&auth, &token).await, Err(AuthError::Rejected));
-}
-
-pub(crate) async fn a_token_expires_even_while_it_is_cached(pool: PgPool) {
-    let auth = auth_with_tenant(&pool).await;
-    add_user(&pool, DEFAULT_TENANT, "ann", "secret", &["reader"]).await;
-    let past = OffsetDateTime::now_utc() - Duration::SECOND;
-    let expired = add_token(&pool, "ann", &["reader"], Some(past)).await;
-    assert_eq!(bear(&auth, &expired).await, Err(AuthError::Rejected));
-
-    let soon = OffsetDateTime::now_utc() + Duration::seconds(3);
-    let expiring = add_token(&pool, "ann", &["reader"], Some(soon)).await;
-    bear(&auth, &expiring).await.unwrap();
-    // With the database gone, only the cached admission can answer; nothing tells it of the expiry.
-    pool.close().await;
-    while bear(&auth, &expiring).await.is_ok() {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    assert!(OffsetDateTime::now_utc() >= soon);
-    assert_eq!(bear(&auth, &expiring).await, Err(AuthError::Rejected));
-}
-
-pub(crate) async fn the_last_use_of_a_token_is_written_in_the_background(pool: PgPool) {
-    let auth = auth_with_tenant(&pool).await;
-    add_user(&pool, DEFAULT_TENANT, "ann", "secret", &["reader"]).await;
-    let token = add_token(&pool, "ann", &["reader"], None).await;
-    add_token(&pool, "ann", &["reader"], None).await;
-    for _ in 0..100 {
-        bear(&auth, &token).await.unwrap();
-    }
-    let used = |rows: Vec<eventlogger::store::principals::tokens::TokenRow>| -> Vec<String> {
-        rows.into_iter().filter(|row| row.last_used_at.is_some()).map(|row| row.prefix).collect()
-    };
-    assert!(used(list_tokens(&pool, None).await.unwrap()).is_empty(), "no request writes");
-    auth.watch(async {}).await;
-    assert_eq!(used(list_tokens(&pool, None).await.unwrap()), [token.prefix]);
-}
-
-pub(crate) async fn eight_instances_that_start_at_once_make_one_first_user(pool: PgPool) {
-    let starts: Vec<_> = (0..8)
-        .map(|i| {
-            let pool = pool.clone();
-            tokio::spawn(async move {
-                let password = format!("secret{i}");
-                (ensure_first_user(&pool, CHEAP, "admin", Some(&password)).await.unwrap(), password)
-            })
-        })
-        .collect();
-    let mut created = Vec::new();
-    for start in starts {
-        if let (FirstUser::Created { generated: None }, password) = start.await.unwrap() {
-            created.push(password);
-        }
-    }
-    let [password] = created.as_slice() else { panic!("{} created", created.len()) };
-    let auth = Auth::new(pool, settings()).unwrap();
-    assert_eq!(log_in(&auth, "admin", password).await.unwrap().roles, Roles::ALL);
-}
-
-pub(crate) async fn the_first_user_has_a_random_password_unless_one_is_given(pool: PgPool) {
-    let created = ensure_first_user(&pool, CHEAP, "admin", None).await.unwrap();
-    let FirstUser::Created { generated: Some(password) } = created else { panic!("{created:?}") };
-    let auth = Auth::new(pool.clone(), settings()).unwrap();
-    log_in(&auth, "admin", password.reveal()).await.unwrap();
-    let again = ensure_first_user(&pool, CHEAP, "other", Some("secret")).await.unwrap();
-    assert!(matches!(again, FirstUser::Exists));
-    assert_eq!(log_in(&auth, "other", "secret").await, Err(AuthError::Rejected));
-}
-
-pub(crate) async fn two_admins_cannot_remove_each_other(pool: PgPool) {
-    create_tenant(&pool, DEFAULT_TENANT).await.unwrap();
-    for name in ["ann", "bob"] {
-        add_user(&pool, DEFAULT_TENANT, name, "secret", &["admin"]).await;
-    }
-    let (ann, bob) =
-        tokio::join!(remove_user(&pool, DEFAULT_TENANT, "ann"), remove_user(&pool, DEFAULT_TENANT, "bob"));
-    assert!(ann.is_ok() != bob.is_ok(), "{ann:?} {bob:?}");
-    let left = if ann.is_ok() { "bob" } else { "ann" };
-    let refused = |result| assert!(matches!(result, Err(ChangeError::LastAdmin(_))));
-    refused(set_disabled(&pool, DEFAULT_TENANT, left, true).await);
-    refused(set_roles(&pool, DEFAULT_TENANT, left, &["reader"]).await);
-    refused(remove_user(&pool, DEFAULT_TENANT, left).await);
-    set_roles(&pool, DEFAULT_TENANT, left, &["reader", "admin"]).await.unwrap();
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,7 +25,10 @@ use crate::http::Client;
 
 pub const ADMIN: &str = "admin";
 pub const PASSWORD: &str = "correct horse battery staple";
-const TEMPLATE: &str = "eventlogger";
+/// Migrated, with nobody in it.
+const EMPTY: &str = "eventlogger";
+/// With the administrator in it.
+const TEMPLATE: &str = "with_admin";
 
 /// What all tests share. `None` inside when tests are only listed.
 pub struct World {
@@ -69,6 +73,33 @@ impl World {
         })
     }
 
+    /// A test of the library on a migrated database with no tenant and no user in it.
+    pub fn database_trial<F, Test>(self: &Arc<Self>, name: &str, test: F) -> Trial
+    where
+        F: FnOnce(PgPool) -> Test + Send + 'static,
+        Test: Future<Output = ()>,
+    {
+        let world = Arc::clone(self);
+        Trial::test(name.trim_start_matches("it::"), move || {
+            runtime().block_on(async {
+                let name = world.new_database(EMPTY).await;
+                let pool = PgPool::connect_lazy_with(world.shared().owner.clone().database(&name));
+                test(pool.clone()).await;
+                pool.close().await;
+            });
+            Ok(())
+        })
+    }
+
+    async fn new_database(&self, template: &str) -> String {
+        let shared = self.shared();
+        let name = format!("it_{}", shared.databases.fetch_add(1, Ordering::Relaxed));
+        let mut connection = shared.superuser.connect().await.expect("the cluster");
+        clone_database(&mut connection, template, &name).await;
+        connection.close().await.expect("closing");
+        name
+    }
+
     fn shared(&self) -> &SharedCluster {
         self.cluster.as_ref().expect("tests run only when not listing")
     }
@@ -76,7 +107,8 @@ impl World {
 
 impl SharedCluster {
     fn start() -> Self {
-        let folder = tempfile::Builder::new().prefix("eventlogger-it-").tempdir().expect("a folder");
+        let folder =
+            tempfile::Builder::new().prefix("eventlogger-it-").tempdir_in(fast_folder()).expect("a folder");
         // The cluster's user must be able to pass when the tests run as root.
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("chmod");
         let runtime = runtime();
@@ -86,21 +118,44 @@ impl SharedCluster {
             let cluster = Cluster::start(settings).await.expect("a cluster");
             let superuser = cluster.connect_options(SUPERUSER, "postgres");
             eventlogger::store::bootstrap::prepare_cluster(&superuser).await.expect("roles and database");
-            let owner = cluster.connect_options(OWNER, TEMPLATE);
-            make_template(&owner).await;
+            let owner = cluster.connect_options(OWNER, EMPTY);
+            make_templates(&superuser, &owner).await;
             (cluster, owner)
         });
         let superuser = cluster.connect_options(SUPERUSER, "postgres");
-        Self { runtime, cluster: Mutex::new(Some(cluster)), superuser, owner, databases: AtomicU32::new(0), folder }
+        Self {
+            runtime,
+            cluster: Mutex::new(Some(cluster)),
+            superuser,
+            owner,
+            databases: AtomicU32::new(0),
+            folder,
+        }
     }
 }
 
-/// Migrates the template and makes its first user, so that no test has to.
-async fn make_template(owner: &PgConnectOptions) {
-    let config = config(owner, TEMPLATE, &std::env::temp_dir(), &[]);
-    let store = app::open_store(&config).await.expect("a migrated database");
-    app::ensure_first_user(&store.store, &config).await.expect("a first user");
-    store.close().await;
+/// Migrates and makes the first user once, so that no test has to.
+async fn make_templates(superuser: &PgConnectOptions, owner: &PgConnectOptions) {
+    let folder = std::env::temp_dir();
+    let database = app::open_store(&config(owner, EMPTY, &folder, &[])).await.expect("a migrated database");
+    database.close().await;
+    let mut connection = superuser.connect().await.expect("the cluster");
+    clone_database(&mut connection, EMPTY, TEMPLATE).await;
+    connection.close().await.expect("closing");
+    let config = config(owner, TEMPLATE, &folder, &[]);
+    let database = app::open_store(&config).await.expect("a migrated database");
+    app::ensure_first_user(&database.store, &config).await.expect("a first user");
+    database.close().await;
+}
+
+/// Memory, if there is plenty: a database per test is a thousand files to sync, and no test here cuts the power.
+fn fast_folder() -> PathBuf {
+    const PLENTY_BYTES: u64 = 4 << 30;
+    let memory = PathBuf::from("/dev/shm");
+    match rustix::fs::statvfs(&memory) {
+        Ok(found) if found.f_bavail * found.f_frsize >= PLENTY_BYTES => memory,
+        _ => std::env::temp_dir(),
+    }
 }
 
 fn runtime() -> Runtime {
@@ -108,7 +163,12 @@ fn runtime() -> Runtime {
 }
 
 /// The configuration of a test's server; `extra` are environment variables.
-fn config(owner: &PgConnectOptions, database: &str, data_dir: &std::path::Path, extra: &[(&str, &str)]) -> Config {
+fn config(
+    owner: &PgConnectOptions,
+    database: &str,
+    data_dir: &std::path::Path,
+    extra: &[(&str, &str)],
+) -> Config {
     let url = format!(
         "postgres:///{database}?host={}&port={}&user={OWNER}",
         owner.get_socket().expect("a socket").display(),
@@ -123,7 +183,8 @@ fn config(owner: &PgConnectOptions, database: &str, data_dir: &std::path::Path, 
         ("EVENTLOGGER_DATABASE__QUERY_CONNECTIONS", "4"),
         ("EVENTLOGGER_DATABASE__INGEST_CONNECTIONS", "4"),
     ];
-    let environment = environment.iter().chain(extra).map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let environment =
+        environment.iter().chain(extra).map(|(name, value)| (OsString::from(name), OsString::from(value)));
     Config::load_from(None, environment).expect("a valid configuration")
 }
 
@@ -140,11 +201,8 @@ pub struct Server {
 
 impl Server {
     pub async fn start(world: &World, extra: &[(&str, &str)]) -> Self {
+        let name = world.new_database(TEMPLATE).await;
         let shared = world.shared();
-        let name = format!("it_{}", shared.databases.fetch_add(1, Ordering::Relaxed));
-        let mut connection = shared.superuser.connect().await.expect("the cluster");
-        clone_template(&mut connection, &name).await;
-        connection.close().await.expect("closing");
         let config = config(&shared.owner, &name, &shared.folder.path().join(&name), extra);
         let database = PgPool::connect_lazy_with(shared.superuser.clone().database(&name));
         Self::run(config, database).await
@@ -155,6 +213,13 @@ impl Server {
         Self::run(self.config.clone(), self.database.clone()).await
     }
 
+    /// Another instance over the same database, configured differently.
+    pub async fn another_instance_with(&self, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = self.config.clone();
+        change(&mut config);
+        Self::run(config, self.database.clone()).await
+    }
+
     async fn run(config: Config, database: PgPool) -> Self {
         let app: App = app::build(config.clone()).await.expect("a service");
         let client = Client::new(app.addresses()[0]);
@@ -163,7 +228,14 @@ impl Server {
         let running = tokio::spawn(async move {
             app.run(async { drop(stopped.await) }).await.expect("a clean end");
         });
-        Self { client, store, database, config, stop: Mutex::new(Some(stop)), running: Mutex::new(Some(running)) }
+        Self {
+            client,
+            store,
+            database,
+            config,
+            stop: Mutex::new(Some(stop)),
+            running: Mutex::new(Some(running)),
+        }
     }
 
     /// A user of the tenant `default`.
@@ -211,8 +283,8 @@ impl Server {
 }
 
 /// CREATE DATABASE fails while anybody is connected to the template; a closing session may linger a moment.
-async fn clone_template(connection: &mut PgConnection, name: &str) {
-    let statement = format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {OWNER}");
+async fn clone_database(connection: &mut PgConnection, template: &str, name: &str) {
+    let statement = format!("CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER}");
     for _ in 0..100 {
         match connection.execute(sqlx::AssertSqlSafe(statement.clone())).await {
             Ok(_) => return,
@@ -227,10 +299,19 @@ async fn clone_template(connection: &mut PgConnection, name: &str) {
 
 /// Lists a module's tests. One that is not listed is dead code, which the build refuses.
 macro_rules! tests {
-    ($($name:ident),+ $(,)?) => {
+    ($($name:ident),+ $(,)?) => { crate::harness::list!(trial, $($name),+); };
+}
+
+/// The same for tests that take a database instead of a service.
+macro_rules! database_tests {
+    ($($name:ident),+ $(,)?) => { crate::harness::list!(database_trial, $($name),+); };
+}
+
+macro_rules! list {
+    ($kind:ident, $($name:ident),+) => {
         pub fn trials(world: &std::sync::Arc<crate::harness::World>) -> Vec<libtest_mimic::Trial> {
-            vec![$(world.trial(concat!(module_path!(), "::", stringify!($name)), $name)),+]
+            vec![$(world.$kind(concat!(module_path!(), "::", stringify!($name)), $name)),+]
         }
     };
 }
-pub(crate) use tests;
+pub(crate) use {database_tests, list, tests};

@@ -3,10 +3,27 @@
 //! One cluster per run, one database per test, cloned from a migrated template. After each test that
 //! passes, the auditor re-reads the log and recomputes everything with its own naive code.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on should stop"
+)]
+
 mod auditor;
 mod harness;
 mod http;
+mod journal;
+mod proxy;
 
+mod accounts;
+mod auth;
+mod auth_tokens;
+mod auth_users;
+mod faults;
+mod operators;
+mod query;
+mod reading;
 mod recording;
 
 use std::process::ExitCode;
@@ -16,7 +33,18 @@ use libtest_mimic::Arguments;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let world = harness::World::start(arguments.list);
-    let trials = [recording::trials(&world)].into_iter().flatten().collect();
+    let trials = [
+        accounts::trials(&world),
+        auth::trials(&world),
+        auth_tokens::trials(&world),
+        auth_users::trials(&world),
+        faults::trials(&world),
+        operators::trials(&world),
+        query::trials(&world),
+        reading::trials(&world),
+        recording::trials(&world),
+    ];
+    let trials = trials.into_iter().flatten().collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     world.stop();
     conclusion.exit_code()

@@ -1,104 +1,27 @@
-//! Searching and reading, against the SQL and through the handlers.
+//! Searches against a database.
 
-use eventlogger::event::{Event, Payload, Timestamp};
+mod given;
+
+use eventlogger::event::Event;
 use eventlogger::query::{Position, Search, params};
 use eventlogger::store::events::{self, Page};
 use sqlx::PgPool;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
-const TENANT: i32 = 1;
-const OTHER_TENANT: i32 = 2;
+use self::given::{Given, OTHER_TENANT, TENANT, given, id_of, insert, store, with_payload};
 
-/// An event to be stored as if it had been recorded.
-#[derive(Clone)]
-struct Given {
-    tenant_id: i32,
-    seq: i64,
-    received_at: &'static str,
-    timestamp: &'static str,
-    event_type: &'static str,
-    user_identity: &'static str,
-    ip: Option<&'static str>,
-    message: Option<&'static str>,
-    payload: Option<Vec<u8>>,
-}
-
-fn given(seq: i64) -> Given {
-    Given {
-        tenant_id: TENANT,
-        seq,
-        received_at: "2001-01-10T00:00:00Z",
-        timestamp: "2001-01-09T00:00:00Z",
-        event_type: "login",
-        user_identity: "ann",
-        ip: None,
-        message: None,
-        payload: None,
-    }
-}
-
-fn with_payload(seq: i64, json: &str) -> Given {
-    Given { payload: Some(json.as_bytes().to_vec()), ..given(seq) }
-}
-
-fn at(text: &str) -> Timestamp {
-    Timestamp::parse(text).unwrap()
-}
-
-/// A version 7 id of that millisecond, distinct by tenant and seq.
-fn id_of(given: &Given) -> Uuid {
-    let ms = (at(given.received_at).as_micros() / 1000) as u128;
-    let rest = (given.tenant_id as u128) << 40 | given.seq as u128;
-    Uuid::from_u128(ms << 80 | 7 << 76 | 2 << 62 | rest)
-}
-
-/// Two months that no other test and no running service writes to.
-async fn partitions(pool: &PgPool) {
-    for statement in [
-        "CREATE TABLE events_2001_01 PARTITION OF events FOR VALUES FROM ('2001-01-01Z') TO ('2001-02-01Z')",
-        "CREATE TABLE events_2001_02 PARTITION OF events FOR VALUES FROM ('2001-02-01Z') TO ('2001-03-01Z')",
-    ] {
-        sqlx::query(statement).execute(pool).await.unwrap();
-    }
-}
-
-async fn store(pool: &PgPool, events: &[Given]) {
-    partitions(pool).await;
-    for given in events {
-        insert(pool, given).await;
-    }
-}
-
-async fn insert(pool: &PgPool, given: &Given) {
-    let payload = given.payload.clone().map(|bytes| Payload::parse(bytes).unwrap());
-    let salt = vec![1_u8; 16];
-    sqlx::query(
-        r#"INSERT INTO events (tenant_id, seq, received_at, id, kind, envelope_v, projection_v, level, event_type,
-               user_identity, "timestamp", ip, message, recorded_by, entry, envelope_salt, payload_salt, lossy,
-               payload, event_data)
-           VALUES ($1, $2, $3, $4, 1, 1, 1, 4, $5, $6, $7, $8::inet, $9, 'user:ann', $10, $11, $12, $13, $14,
-               $15::jsonb)"#,
-    )
-    .bind(given.tenant_id)
-    .bind(given.seq)
-    .bind(OffsetDateTime::from(at(given.received_at)))
-    .bind(id_of(given))
-    .bind(given.event_type)
-    .bind(given.user_identity)
-    .bind(OffsetDateTime::from(at(given.timestamp)))
-    .bind(given.ip)
-    .bind(given.message)
-    .bind(vec![0_u8; 118])
-    .bind(&salt)
-    .bind(payload.as_ref().map(|_| &salt))
-    .bind(payload.as_ref().map(|payload| payload.projection.lossy))
-    .bind(payload.as_ref().map(|payload| &payload.bytes))
-    .bind(payload.as_ref().map(|payload| &payload.projection.json))
-    .execute(pool)
-    .await
-    .unwrap();
-}
+crate::harness::database_tests![
+    typed_columns_are_found_by_equality,
+    values_in_the_data_are_found_at_any_depth,
+    no_stored_value_makes_a_search_fail,
+    times_are_bounded_inclusively_below_and_exclusively_above,
+    pages_one_after_the_other_are_one_search,
+    a_page_ends_at_its_size_with_at_least_one_event,
+    another_tenants_events_do_not_exist,
+    one_event_is_read_by_its_id_with_its_exact_payload,
+    an_erased_event_keeps_its_place,
+    a_search_beyond_its_time_is_stopped,
+];
 
 fn search(query: &str) -> Search {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
@@ -118,9 +41,10 @@ async fn found(pool: &PgPool, query: &str) -> Vec<u64> {
     page(pool, query, None).await.events.iter().map(|event| event.seq).collect()
 }
 
-pub(crate) async fn typed_columns_are_found_by_equality(pool: PgPool) {
+async fn typed_columns_are_found_by_equality(pool: PgPool) {
     let address = |seq, ip| Given { ip: Some(ip), ..given(seq) };
     let logout = Given { event_type: "logout", user_identity: "bob", message: Some("bye"), ..given(2) };
+
     store(&pool, &[given(1), logout, address(3, "10.0.0.7"), address(4, "2001:db8::1")]).await;
     for (query, expected) in [
         ("type=logout", vec![2]),
@@ -147,7 +71,7 @@ pub(crate) async fn typed_columns_are_found_by_equality(pool: PgPool) {
     assert_eq!(found(&pool, "id=6ba7b810-9dad-41d1-80b4-00c04fd430c8").await, [0_u64; 0]);
 }
 
-pub(crate) async fn values_in_the_data_are_found_at_any_depth(pool: PgPool) {
+async fn values_in_the_data_are_found_at_any_depth(pool: PgPool) {
     let documents = [
         (1, r#"{"account_id": 1346, "address": {"city": "Paris"}, "tags": ["vip", "new"]}"#),
         (2, r#"{"account_id": "1346", "address": {"city": "Lyon"}, "limit": 5}"#),
@@ -191,16 +115,29 @@ pub(crate) async fn values_in_the_data_are_found_at_any_depth(pool: PgPool) {
     }
 }
 
-pub(crate) async fn no_stored_value_makes_a_search_fail(pool: PgPool) {
+async fn no_stored_value_makes_a_search_fail(pool: PgPool) {
     let documents = [
-        "null", "true", "[]", "{}", "\"text\"", "1e400", "1e131071", "-0.0", r#""\ud800\u0000""#,
-        r#"{"a": {"a": [[1]]}}"#, r#"{"a": 1, "a": "2"}"#, r#"{"a": "2001-01-01"}"#, r#"{"a": [null, {}, []]}"#,
+        "null",
+        "true",
+        "[]",
+        "{}",
+        "\"text\"",
+        "1e400",
+        "1e131071",
+        "-0.0",
+        r#""\ud800\u0000""#,
+        r#"{"a": {"a": [[1]]}}"#,
+        r#"{"a": 1, "a": "2"}"#,
+        r#"{"a": "2001-01-01"}"#,
+        r#"{"a": [null, {}, []]}"#,
     ];
     let deep = format!("{}1{}", "[".repeat(200_000), "]".repeat(200_000));
     let documents = documents.iter().copied().chain([deep.as_str()]).enumerate();
     let stored: Vec<_> = documents.map(|(seq, json)| with_payload(seq as i64, json)).collect();
     store(&pool, &stored).await;
-    for query in ["a=1", "a.a=1", "a.0=2", "a=2001-01-01", "a=null", "a=true", "event_data=1", "a=1e308", "a=-1e-308"] {
+    for query in
+        ["a=1", "a.a=1", "a.0=2", "a=2001-01-01", "a=null", "a=true", "event_data=1", "a=1e308", "a=-1e-308"]
+    {
         found(&pool, query).await;
     }
     let everything = page(&pool, "", None).await;
@@ -210,7 +147,7 @@ pub(crate) async fn no_stored_value_makes_a_search_fail(pool: PgPool) {
     }
 }
 
-pub(crate) async fn times_are_bounded_inclusively_below_and_exclusively_above(pool: PgPool) {
+async fn times_are_bounded_inclusively_below_and_exclusively_above(pool: PgPool) {
     let timed = |seq, timestamp, received_at| Given { timestamp, received_at, ..given(seq) };
     store(
         &pool,
@@ -234,7 +171,7 @@ pub(crate) async fn times_are_bounded_inclusively_below_and_exclusively_above(po
     }
 }
 
-pub(crate) async fn pages_one_after_the_other_are_one_search(pool: PgPool) {
+async fn pages_one_after_the_other_are_one_search(pool: PgPool) {
     // Few times for many events, so that pages end within ties and at the border of partitions.
     let times = ["2001-01-31T23:59:59.999999Z", "2001-02-01T00:00:00Z", "2001-02-01T00:00:00.000001Z"];
     let stored: Vec<_> = (0..60)
@@ -245,10 +182,16 @@ pub(crate) async fn pages_one_after_the_other_are_one_search(pool: PgPool) {
         })
         .collect();
     store(&pool, &stored).await;
-    for query in ["", "k=1", "type=login", "sort=timestamp", "sort=timestamp&k=1", "received_to=2001-02-01T00:00:00Z"] {
+    for query in
+        ["", "k=1", "type=login", "sort=timestamp", "sort=timestamp&k=1", "received_to=2001-02-01T00:00:00Z"]
+    {
         let whole: Vec<Event> = page(&pool, &format!("{query}&limit=1000"), None).await.events;
         for limit in [1, 7, 20, 59, 60] {
-            assert_eq!(all_pages(&pool, &format!("{query}&limit={limit}")).await, whole, "{query} by {limit}");
+            assert_eq!(
+                all_pages(&pool, &format!("{query}&limit={limit}")).await,
+                whole,
+                "{query} by {limit}"
+            );
         }
     }
 }
@@ -266,7 +209,7 @@ async fn all_pages(pool: &PgPool, query: &str) -> Vec<Event> {
     }
 }
 
-pub(crate) async fn a_page_ends_at_its_size_with_at_least_one_event(pool: PgPool) {
+async fn a_page_ends_at_its_size_with_at_least_one_event(pool: PgPool) {
     let large = format!("\"{}\"", "x".repeat(1_000_000));
     let stored: Vec<_> = (0..20).map(|seq| with_payload(seq, &large)).collect();
     store(&pool, &stored).await;
@@ -277,7 +220,7 @@ pub(crate) async fn a_page_ends_at_its_size_with_at_least_one_event(pool: PgPool
     assert_eq!((one.events.len(), one.more), (1, true));
 }
 
-pub(crate) async fn another_tenants_events_do_not_exist(pool: PgPool) {
+async fn another_tenants_events_do_not_exist(pool: PgPool) {
     let theirs = Given { tenant_id: OTHER_TENANT, ..with_payload(1, r#"{"k": 1}"#) };
     store(&pool, &[theirs.clone(), with_payload(2, r#"{"k": 1}"#)]).await;
     for query in ["", "k=1", "type=login", "user=ann", "sort=timestamp"] {
@@ -290,7 +233,7 @@ pub(crate) async fn another_tenants_events_do_not_exist(pool: PgPool) {
     assert_eq!(events::by_id(&pool, OTHER_TENANT, id).await.unwrap().map(|event| event.seq), Some(1));
 }
 
-pub(crate) async fn one_event_is_read_by_its_id_with_its_exact_payload(pool: PgPool) {
+async fn one_event_is_read_by_its_id_with_its_exact_payload(pool: PgPool) {
     let odd = with_payload(1, "{ \"a\": 1.10,\n \"a\": 1e400 }");
     store(&pool, &[odd.clone(), given(2)]).await;
     let event = events::by_id(&pool, TENANT, id_of(&odd)).await.unwrap().unwrap();
@@ -301,7 +244,7 @@ pub(crate) async fn one_event_is_read_by_its_id_with_its_exact_payload(pool: PgP
     assert_eq!(events::by_id(&pool, TENANT, Uuid::max()).await.unwrap(), None);
 }
 
-pub(crate) async fn an_erased_event_keeps_its_place(pool: PgPool) {
+async fn an_erased_event_keeps_its_place(pool: PgPool) {
     store(&pool, &[given(1), with_payload(2, r#"{"k": 1}"#), given(3)]).await;
     sqlx::query(
         r#"UPDATE events SET redaction = 'all', event_type = NULL, user_identity = NULL, "timestamp" = NULL,
@@ -320,7 +263,7 @@ pub(crate) async fn an_erased_event_keeps_its_place(pool: PgPool) {
     assert_eq!(found(&pool, "k=1").await, [0_u64; 0]);
 }
 
-pub(crate) async fn a_search_beyond_its_time_is_stopped(pool: PgPool) {
+async fn a_search_beyond_its_time_is_stopped(pool: PgPool) {
     store(&pool, &[given(1)]).await;
     let mut connection = pool.acquire().await.unwrap();
     sqlx::query("SET statement_timeout = '50ms'").execute(&mut *connection).await.unwrap();

@@ -82,11 +82,16 @@ async fn a_receipt_opens_its_entry(server: Arc<Server>) {
         envelope,
         r#"{"event_type":"t","ip":"10.0.0.1","level":"INFO","recorded_by":"user:admin","timestamp":"2026-11-20T08:00:00.123456Z","user_identity":"Ж","v":1}"#
     );
-    assert_eq!(entry[54..86], commitment("audit/envelope/v1", &receipt["envelope_salt"], envelope.as_bytes()));
+    assert_eq!(
+        entry[54..86],
+        commitment("audit/envelope/v1", &receipt["envelope_salt"], envelope.as_bytes())
+    );
     assert_eq!(entry[86..118], commitment("audit/payload/v1", &receipt["payload_salt"], payload.as_bytes()));
-    let stored: Vec<u8> = sqlx::query_scalar("SELECT entry FROM events").fetch_one(&server.database).await.unwrap();
+    let stored: Vec<u8> =
+        sqlx::query_scalar("SELECT entry FROM events").fetch_one(&server.database).await.unwrap();
     assert_eq!(stored, entry);
-    let root: Vec<u8> = sqlx::query_scalar("SELECT root FROM heads").fetch_one(&server.database).await.unwrap();
+    let root: Vec<u8> =
+        sqlx::query_scalar("SELECT root FROM heads").fetch_one(&server.database).await.unwrap();
     assert_eq!(root, Sha256::new().chain_update([0]).chain_update(&entry).finalize().as_slice());
 }
 
@@ -104,7 +109,8 @@ async fn simultaneous_events_get_gapless_seqs(server: Arc<Server>) {
         .map(|n| {
             let client = server.client.clone();
             tokio::spawn(async move {
-                let body = json!({"event_type": "t", "user_identity": format!("u{n}"), "event_data": {"n": n}});
+                let body =
+                    json!({"event_type": "t", "user_identity": format!("u{n}"), "event_data": {"n": n}});
                 client.post("/events").json(body.to_string()).send().await.json(201)["seq"].as_u64().unwrap()
             })
         })
@@ -127,7 +133,8 @@ async fn the_same_key_and_content_is_recorded_once(server: Arc<Server>) {
     }
     // The header says the same as the member.
     let bare = r#"{"event_type":"t","user_identity":"u","event_data":{"a":1}}"#;
-    let third = server.client.post("/events").header("idempotency-key", "k1").json(bare).send().await.json(200);
+    let third =
+        server.client.post("/events").header("idempotency-key", "k1").json(bare).send().await.json(200);
     assert_eq!(third["id"], first["id"]);
 }
 
@@ -140,7 +147,8 @@ async fn the_same_key_with_other_content_is_a_conflict(server: Arc<Server>) {
     let response = server.client.post("/events").json(with("1.0")).send().await;
     let problem = response.problem(409, "idempotency_conflict");
     assert_eq!(problem["id"], first["id"]);
-    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&server.database).await.unwrap();
+    let count: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&server.database).await.unwrap();
     assert_eq!(count, 1);
 }
 
@@ -149,7 +157,7 @@ async fn keys_of_different_users_do_not_meet(server: Arc<Server>) {
     let body = r#"{"event_type":"t","user_identity":"u","idempotency_key":"k1"}"#;
     let first = server.client.post("/events").json(body).send().await.json(201);
     let second =
-        server.client.post("/events").as_user("ann", "ann's long password").json(body).send().await.json(201);
+        server.client.post("/events").user("ann", "ann's long password").json(body).send().await.json(201);
     assert_ne!(first["id"], second["id"]);
 }
 
@@ -184,7 +192,8 @@ async fn a_token_and_its_owner_share_their_keys(server: Arc<Server>) {
     let second = server.client.post("/events").json(body).send().await.json(200);
     assert_eq!(first["id"], second["id"]);
     assert_eq!(first["receipt"], second["receipt"]);
-    let stored = server.client.get(&format!("/events/{}", first["id"].as_str().unwrap())).send().await.json(200);
+    let stored =
+        server.client.get(&format!("/events/{}", first["id"].as_str().unwrap())).send().await.json(200);
     assert!(stored["recorded_by"].as_str().unwrap().starts_with("token:admin/"), "{stored}");
 }
 
@@ -243,27 +252,31 @@ async fn a_batch_answers_for_each_item(server: Arc<Server>) {
     let body = r#"[{"event_type":"a","user_identity":"u"}, {"event_type":"b"}, 7, {"event_type":"c","user_identity":"u"}]"#;
     let answer = server.client.post("/events/batch").json(body).send().await.json(207);
     assert_eq!((answer["stored"].as_u64(), answer["rejected"].as_u64()), (Some(2), Some(2)));
-    let statuses: Vec<_> = answer["results"].as_array().unwrap().iter().map(|item| item["status"].as_u64().unwrap()).collect();
+    let statuses: Vec<_> =
+        answer["results"].as_array().unwrap().iter().map(|item| item["status"].as_u64().unwrap()).collect();
     assert_eq!(statuses, [201, 422, 422, 201]);
     assert_eq!(answer["results"][1]["problem"]["errors"][0]["pointer"], "/1/user_identity");
     assert_eq!((&answer["results"][0]["seq"], &answer["results"][3]["seq"]), (&json!(0), &json!(1)));
     let none = server.client.post("/events/batch").json(r#"[{"event_type":"b"}]"#).send().await.json(422);
     assert_eq!(none["stored"], 0);
     server.client.post("/events/batch").json("[]").send().await.problem(422, "empty_batch");
-    let torn = server.client.post("/events/batch").json(r#"[{"event_type":"a","user_identity":"u"},]"#).send().await;
+    let torn =
+        server.client.post("/events/batch").json(r#"[{"event_type":"a","user_identity":"u"},]"#).send().await;
     assert_eq!(torn.problem(400, "malformed_json")["errors"][0]["position"]["offset"], 40);
 }
 
 async fn lines_are_a_batch_too(server: Arc<Server>) {
     let body = format!("{}\n\n{{\"event_type\":\n{}\r\n", event("a"), event("b"));
     let answer = server.client.post("/events/batch").ndjson(body).send().await.json(207);
-    let statuses: Vec<_> = answer["results"].as_array().unwrap().iter().map(|item| item["status"].as_u64().unwrap()).collect();
+    let statuses: Vec<_> =
+        answer["results"].as_array().unwrap().iter().map(|item| item["status"].as_u64().unwrap()).collect();
     assert_eq!(statuses, [201, 400, 201], "{answer:#}");
 }
 
 async fn a_header_key_covers_each_item_of_a_batch(server: Arc<Server>) {
     let body = format!("[{},{}]", event("a"), event("b"));
-    let send = || server.client.post("/events/batch").header("idempotency-key", "K").json(body.clone()).send();
+    let send =
+        || server.client.post("/events/batch").header("idempotency-key", "K").json(body.clone()).send();
     let first = send().await.json(201);
     let second = send().await.json(201);
     for n in 0..2 {
@@ -271,8 +284,10 @@ async fn a_header_key_covers_each_item_of_a_batch(server: Arc<Server>) {
         assert_eq!(second["results"][n]["duplicate"], true);
         assert_eq!(second["results"][n]["status"], 200);
     }
-    let keys: Vec<String> =
-        sqlx::query_scalar("SELECT key FROM idempotency ORDER BY key").fetch_all(&server.database).await.unwrap();
+    let keys: Vec<String> = sqlx::query_scalar("SELECT key FROM idempotency ORDER BY key")
+        .fetch_all(&server.database)
+        .await
+        .unwrap();
     assert_eq!(keys, ["K/0", "K/1"]);
 }
 
@@ -281,11 +296,17 @@ async fn an_atomic_batch_is_all_or_nothing(server: Arc<Server>) {
     let answer = server.client.post("/events/batch?atomic=true").json(bad).send().await.json(422);
     assert_eq!(answer["results"][0]["problem"]["code"], "atomic_aborted");
     let good: Vec<String> = (0..2_500).map(|n| event(&format!("t{n}"))).collect();
-    let answer =
-        server.client.post("/events/batch?atomic=true&receipt=none").json(format!("[{}]", good.join(","))).send().await;
+    let answer = server
+        .client
+        .post("/events/batch?atomic=true&receipt=none")
+        .json(format!("[{}]", good.join(",")))
+        .send()
+        .await;
     assert_eq!(answer.json(201)["stored"], 2_500);
-    let times: i64 =
-        sqlx::query_scalar("SELECT count(DISTINCT received_at) FROM events").fetch_one(&server.database).await.unwrap();
+    let times: i64 = sqlx::query_scalar("SELECT count(DISTINCT received_at) FROM events")
+        .fetch_one(&server.database)
+        .await
+        .unwrap();
     assert_eq!(times, 1, "one transaction");
 }
 
@@ -298,14 +319,17 @@ async fn an_atomic_batch_with_a_conflicting_key_is_not_recorded(server: Arc<Serv
     let answer = server.client.post("/events/batch?atomic=true").json(body).send().await.json(422);
     assert_eq!(answer["results"][0]["problem"]["code"], "atomic_aborted");
     assert_eq!(answer["results"][1]["problem"]["code"], "idempotency_conflict");
-    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&server.database).await.unwrap();
+    let count: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&server.database).await.unwrap();
     assert_eq!(count, 1);
 }
 
 async fn a_large_batch_is_recorded_in_order(server: Arc<Server>) {
     let events: Vec<String> = (0..3_000).map(|n| event(&format!("t{n}"))).collect();
-    let answer = server.client.post("/events/batch").json(format!("[{}]", events.join(","))).send().await.json(201);
-    let seqs: Vec<_> = answer["results"].as_array().unwrap().iter().map(|item| item["seq"].as_u64().unwrap()).collect();
+    let answer =
+        server.client.post("/events/batch").json(format!("[{}]", events.join(","))).send().await.json(201);
+    let seqs: Vec<_> =
+        answer["results"].as_array().unwrap().iter().map(|item| item["seq"].as_u64().unwrap()).collect();
     assert_eq!(seqs, (0..3_000).collect::<Vec<_>>());
     let singles = server.client.post("/events").json(event("after")).send().await.json(201);
     assert_eq!(singles["seq"], 3_000);
@@ -334,13 +358,15 @@ async fn one_poisonous_event_hurts_only_itself(server: Arc<Server>) {
     let batch: Vec<String> = (0..1_500)
         .map(|n| json!({"event_type": "t", "user_identity": "u", "message": if n == 700 { "poison" } else { "good" }}).to_string())
         .collect();
-    let answer = server.client.post("/events/batch").json(format!("[{}]", batch.join(","))).send().await.json(207);
+    let answer =
+        server.client.post("/events/batch").json(format!("[{}]", batch.join(","))).send().await.json(207);
     assert_eq!((answer["stored"].as_u64(), answer["rejected"].as_u64()), (Some(1_499), Some(1)));
     assert_eq!(answer["results"][700]["problem"]["code"], "refused_by_database");
 }
 
 async fn a_flat_record_keeps_unknown_members(server: Arc<Server>) {
-    let body = r#"{"level":"warning","app_name":"billing","message":"card declined","order":991,"odd\u0000":1e400}"#;
+    let body =
+        r#"{"level":"warning","app_name":"billing","message":"card declined","order":991,"odd\u0000":1e400}"#;
     let recorded = server.client.post("/log").json(body).send().await.json(201);
     let id = recorded["id"].as_str().unwrap();
     let stored = server.client.get(&format!("/events/{id}")).send().await.json(200);
@@ -376,7 +402,8 @@ async fn a_missing_partition_is_made(server: Arc<Server>) {
 
 async fn a_tampered_head_stops_the_log(server: Arc<Server>) {
     server.client.post("/events").json(event("t")).send().await.json(201);
-    let root: Vec<u8> = sqlx::query_scalar("SELECT root FROM heads").fetch_one(&server.database).await.unwrap();
+    let root: Vec<u8> =
+        sqlx::query_scalar("SELECT root FROM heads").fetch_one(&server.database).await.unwrap();
     sqlx::query("UPDATE heads SET root = sha256(root)").execute(&server.database).await.unwrap();
     let response = server.client.post("/events").json(event("t")).send().await;
     assert_eq!(response.problem(503, "not_recorded")["reason"], "inconsistent");
@@ -388,6 +415,7 @@ async fn a_tampered_head_stops_the_log(server: Arc<Server>) {
 async fn an_idle_service_drains_at_once_and_refuses_afterwards(server: Arc<Server>) {
     server.client.post("/events").json(event("t")).send().await.json(201);
     server.stop().await;
-    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&server.database).await.unwrap();
+    let count: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&server.database).await.unwrap();
     assert_eq!(count, 1);
 }

@@ -16,7 +16,7 @@ const RESPONSE_HEADERS: &str = "ETag, Link, Location, Retry-After, X-Request-Id"
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Origins whose pages may call, as `scheme://host[:port]`; compared as a whole, no wildcards.
-pub async fn guard<E: Endpoint<Output = Response>>(
+pub(crate) async fn guard<E: Endpoint<Output = Response>>(
     next: Arc<E>,
     request: Request,
     origins: Arc<[HeaderValue]>,

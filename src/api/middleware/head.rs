@@ -7,7 +7,10 @@ use http_body_util::combinators::BoxBody;
 use hyper::body::Body as _;
 use poem::{Body, Endpoint, Request, Response, Result};
 
-pub async fn answer<E: Endpoint<Output = Response>>(next: Arc<E>, mut request: Request) -> Result<Response> {
+pub(crate) async fn answer<E: Endpoint<Output = Response>>(
+    next: Arc<E>,
+    mut request: Request,
+) -> Result<Response> {
     if request.method() != Method::HEAD {
         return next.call(request).await;
     }
@@ -21,7 +24,7 @@ pub async fn answer<E: Endpoint<Output = Response>>(next: Arc<E>, mut request: R
 }
 
 /// The length of the body, unless it is a stream.
-pub fn body_size(response: &mut Response) -> Option<u64> {
+pub(crate) fn body_size(response: &mut Response) -> Option<u64> {
     let body: BoxBody<bytes::Bytes, std::io::Error> = response.take_body().into();
     let size = body.size_hint().exact();
     response.set_body(Body::from(body));

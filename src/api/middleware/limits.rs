@@ -54,7 +54,7 @@ impl Limits {
     }
 }
 
-pub async fn enforce<E: Endpoint<Output = Response>>(
+pub(crate) async fn enforce<E: Endpoint<Output = Response>>(
     next: Arc<E>,
     mut request: Request,
     limits: Arc<Limits>,
@@ -143,11 +143,12 @@ mod tests {
     }
 
     /// Answers with the length of the body that it read.
+    async fn read(request: Request) -> Result<Response> {
+        Ok(request.into_body().into_bytes().await?.len().to_string().into_response())
+    }
+
     async fn answer(request: Request) -> Response {
-        let reader = make(|request: Request| async move {
-            let bytes = request.into_body().into_bytes().await?;
-            poem::Result::<Response>::Ok(bytes.len().to_string().into_response())
-        });
+        let reader = make(read);
         let limits = Arc::new(small());
         let endpoint = reader
             .around(move |next, request| enforce(next, request, Arc::clone(&limits)))

@@ -6,6 +6,7 @@ pub(super) mod head;
 pub(super) mod limits;
 pub(super) mod observe;
 pub(super) mod panics;
+pub(super) mod parameters;
 pub(super) mod problems;
 pub(super) mod request_id;
 pub(super) mod security_headers;

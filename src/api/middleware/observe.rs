@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use http::{Method, StatusCode};
-use poem::{Endpoint, Request, Response, Result};
+use poem::{Endpoint, Request, Response, Result, web::RemoteAddr};
 use poem_openapi::OperationId;
 use tracing::Instrument;
 
@@ -17,7 +17,7 @@ use crate::{
     metrics::{HttpRequest, Metrics, Operation},
 };
 
-pub async fn observe<E: Endpoint<Output = Response>>(
+pub(crate) async fn observe<E: Endpoint<Output = Response>>(
     next: Arc<E>,
     mut request: Request,
     metrics: Arc<Metrics>,
@@ -64,7 +64,7 @@ impl Record {
             method: request.method().clone(),
             // Without the query: it holds what people search for. Escaped: it goes into a log.
             path: request.uri().path().escape_default().to_string(),
-            remote: request.remote_addr().to_string(),
+            remote: remote(request.remote_addr()),
             caller: CallerSlot::default(),
             metrics,
             status: None,
@@ -103,6 +103,11 @@ impl Drop for Record {
             self.status.as_ref().map_or("client left", StatusCode::as_str),
         );
     }
+}
+
+/// The address alone where there is one; a Unix socket has none.
+fn remote(address: &RemoteAddr) -> String {
+    address.as_socket_addr().map_or_else(|| address.to_string(), ToString::to_string)
 }
 
 /// `tenant/user`, or `tenant/user/prefix` for one of the user's tokens.

@@ -7,7 +7,10 @@ use poem::{Endpoint, IntoResponse, Request, Response, Result};
 
 use crate::api::problem::Problem;
 
-pub async fn catch<E: Endpoint<Output = Response>>(next: Arc<E>, request: Request) -> Result<Response> {
+pub(crate) async fn catch<E: Endpoint<Output = Response>>(
+    next: Arc<E>,
+    request: Request,
+) -> Result<Response> {
     // A request's state dies with it; what requests share guards itself.
     match AssertUnwindSafe(next.call(request)).catch_unwind().await {
         Ok(answer) => answer,

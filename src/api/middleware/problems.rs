@@ -17,7 +17,7 @@ use crate::api::{
     route_table::RouteTable,
 };
 
-pub async fn convert<E: Endpoint<Output = Response>>(
+pub(crate) async fn convert<E: Endpoint<Output = Response>>(
     next: Arc<E>,
     request: Request,
     routes: Arc<RouteTable>,

@@ -18,7 +18,7 @@ const DEFAULT: [(HeaderName, &str); 2] = [
     (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
 ];
 
-pub async fn set<E: Endpoint<Output = Response>>(next: Arc<E>, request: Request) -> Result<Response> {
+pub(crate) async fn set<E: Endpoint<Output = Response>>(next: Arc<E>, request: Request) -> Result<Response> {
     let mut response = next.call(request).await?;
     add(response.headers_mut());
     Ok(response)

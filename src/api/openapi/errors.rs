@@ -28,7 +28,7 @@ const MEANINGS: [(u16, &str); 13] = [
 ];
 
 /// Documents the errors of one operation, except those that it documents itself.
-pub fn declare(path: &str, operation: &mut Map<String, Value>) {
+pub(super) fn declare(path: &str, operation: &mut Map<String, Value>) {
     let statuses = possible(path, operation);
     let Some(responses) = operation.entry("responses").or_insert_with(|| json!({})).as_object_mut() else {
         return;

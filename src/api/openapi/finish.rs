@@ -1,14 +1,10 @@
-//! One pass over the derived document for each thing that it gets wrong or leaves out.
-
-use std::collections::BTreeSet;
+//! One pass over the derived document for each thing that it gets wrong or leaves out in operations.
 
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::errors;
-use crate::api::{caller::ROLE_MARKER, schemas::written_schemas};
-
-const SCHEMA_PREFIX: &str = "#/components/schemas/";
+use super::{errors, schemas};
+use crate::api::caller::ROLE_MARKER;
 
 /// The derived document, finished.
 pub fn finish_spec(derived: &str) -> Value {
@@ -20,13 +16,13 @@ pub fn finish_spec(derived: &str) -> Value {
         restore_header_names(operation);
     }
     drop_charsets(&mut document);
-    insert_written_schemas(&mut document);
-    close_request_schemas(&mut document);
-    write_whole_numbers(&mut document);
+    schemas::insert_written(&mut document);
+    schemas::close_bodies(&mut document);
+    schemas::simplify(&mut document);
     document
 }
 
-fn operations(document: &mut Value) -> impl Iterator<Item = (String, &mut Map<String, Value>)> {
+pub(super) fn operations(document: &mut Value) -> impl Iterator<Item = (String, &mut Map<String, Value>)> {
     let paths = document["paths"].as_object_mut().into_iter().flatten();
     paths.flat_map(|(path, item)| {
         let methods = item.as_object_mut().into_iter().flatten();
@@ -117,85 +113,127 @@ fn drop_charsets(node: &mut Value) {
     }
 }
 
-/// Puts the written schemas in the place of their markers, with all that they refer to.
-fn insert_written_schemas(document: &mut Value) {
-    let mut written = written_schemas();
-    let mut wanted = references(document);
-    while let Some(name) = wanted.pop_first() {
-        if let Some(schema) = written.remove(&name) {
-            wanted.extend(references(&schema));
-            document["components"]["schemas"][&name] = schema;
+#[cfg(test)]
+mod tests {
+    use super::{schemas::references, *};
+
+    /// A document with one operation, `POST /things`.
+    fn finished(operation: Value, schemas: Value) -> Value {
+        let derived = json!({"paths": {"/things": {"post": operation}}, "components": {"schemas": schemas}});
+        finish_spec(&derived.to_string())
+    }
+
+    fn post(document: &Value) -> &Value {
+        &document["paths"]["/things"]["post"]
+    }
+
+    #[test]
+    fn the_role_moves_from_security_into_words() {
+        let security = json!([{"basic": []}, {"bearer": []}, {"role:admin": []}]);
+        let document = finished(json!({"security": security, "description": "Makes one."}), json!({}));
+        assert_eq!(post(&document)["security"], json!([{"basic": []}, {"bearer": []}]));
+        assert_eq!(post(&document)["x-role"], "admin");
+        assert_eq!(post(&document)["description"], "Makes one.\n\nNeeds the role `admin`.");
+    }
+
+    #[test]
+    fn an_operation_without_caller_says_that_it_needs_no_login() {
+        let document = finished(json!({}), json!({}));
+        assert_eq!(post(&document)["security"], json!([]));
+        assert_eq!(post(&document)["responses"].get("401"), None);
+    }
+
+    #[test]
+    fn media_types_lose_their_charset() {
+        let responses =
+            json!({"200": {"description": "", "content": {"application/json; charset=utf-8": {}}}});
+        let document = finished(json!({"responses": responses}), json!({}));
+        assert_eq!(
+            post(&document)["responses"]["200"],
+            json!({"description": "OK", "content": {"application/json": {}}})
+        );
+    }
+
+    #[test]
+    fn headers_get_their_usual_names() {
+        let operation = json!({
+            "parameters": [{"in": "header", "name": "IDEMPOTENCY-KEY"}, {"in": "query", "name": "LIMIT"}],
+            "responses": {"201": {"headers": {"ETAG": {}, "LOCATION": {}}}},
+        });
+        let document = finished(operation, json!({}));
+        assert_eq!(post(&document)["parameters"][0]["name"], "Idempotency-Key");
+        assert_eq!(post(&document)["parameters"][1]["name"], "LIMIT");
+        let headers = post(&document)["responses"]["201"]["headers"].as_object().unwrap();
+        assert_eq!(headers.keys().collect::<Vec<_>>(), ["ETag", "Location"]);
+    }
+
+    #[test]
+    fn a_body_refuses_what_it_does_not_know_and_takes_null_for_absent() {
+        let body =
+            json!({"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Thing"}}}});
+        let thing = json!({
+            "type": "object",
+            "required": ["name"],
+            "properties": {
+                "name": {"type": "string"},
+                "size": {"type": "integer", "minimum": 1.0, "maximum": 2.5},
+                "age": {"type": "integer", "format": "uint64"},
+                "part": {"$ref": "#/components/schemas/Part"},
+            },
+        });
+        let part = json!({"type": "object", "properties": {}});
+        let answer = json!({"type": "object", "properties": {"size": {"type": "integer"}}});
+        let schemas = json!({"Thing": thing, "Part": part, "Answer": answer});
+        let document = finished(json!({"requestBody": body}), schemas);
+
+        let schemas = &document["components"]["schemas"];
+        assert_eq!(schemas["Thing"]["additionalProperties"], false);
+        assert_eq!(schemas["Part"]["additionalProperties"], false);
+        assert_eq!(schemas["Answer"].get("additionalProperties"), None);
+        let properties = &schemas["Thing"]["properties"];
+        assert_eq!(properties["name"], json!({"type": "string"}));
+        assert_eq!(
+            properties["size"],
+            json!({"type": "integer", "minimum": 1, "maximum": 2.5, "nullable": true})
+        );
+        assert_eq!(
+            properties["age"],
+            json!({"type": "integer", "format": "int64", "minimum": 0, "nullable": true})
+        );
+        assert_eq!(
+            properties["part"],
+            json!({"allOf": [{"$ref": "#/components/schemas/Part"}], "nullable": true})
+        );
+    }
+
+    #[test]
+    fn a_described_reference_is_not_described_twice() {
+        let part = json!({"$ref": "#/components/schemas/Part"});
+        let member = json!({"allOf": [part, {"description": "One."}], "description": "One."});
+        let schemas = json!({"Thing": {"properties": {"part": member}}});
+        let document = finished(json!({}), schemas);
+        assert_eq!(
+            document["components"]["schemas"]["Thing"]["properties"]["part"],
+            json!({"allOf": [part], "description": "One."})
+        );
+    }
+
+    #[test]
+    fn every_reference_of_the_document_leads_somewhere() {
+        let document = crate::api::document();
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        for name in references(&document) {
+            assert!(schemas.contains_key(&name), "{name} is missing");
         }
     }
-}
 
-/// The schemas that a part of the document refers to.
-fn references(node: &Value) -> BTreeSet<String> {
-    match node {
-        Value::Object(members) => {
-            let own = members.get("$ref").and_then(Value::as_str);
-            let own = own.and_then(|reference| reference.strip_prefix(SCHEMA_PREFIX)).map(str::to_owned);
-            own.into_iter().chain(members.values().flat_map(references)).collect()
+    #[test]
+    fn every_operation_has_an_id_a_summary_and_a_success() {
+        for (path, operation) in operations(&mut crate::api::document()) {
+            assert!(operation["operationId"].is_string(), "{path}");
+            assert!(operation["summary"].is_string(), "{path}");
+            let responses = operation["responses"].as_object().unwrap();
+            assert!(responses.keys().any(|status| status.starts_with('2')), "{path}");
         }
-        Value::Array(items) => items.iter().flat_map(references).collect(),
-        _ => BTreeSet::new(),
-    }
-}
-
-/// Bodies refuse members that they do not know and take null for absent. Derived schemas say neither.
-fn close_request_schemas(document: &mut Value) {
-    let written = written_schemas();
-    let bodies = operations(document).filter_map(|(_, operation)| operation.get("requestBody").cloned());
-    let mut wanted: BTreeSet<String> = bodies.flat_map(|body| references(&body)).collect();
-    let mut closed = BTreeSet::new();
-    while let Some(name) = wanted.pop_first() {
-        let schema = &mut document["components"]["schemas"][&name];
-        if closed.insert(name.clone()) && !written.contains_key(&name) {
-            wanted.extend(references(schema));
-            close(schema);
-        }
-    }
-}
-
-fn close(schema: &mut Value) {
-    let Some(schema) = schema.as_object_mut().filter(|schema| schema.contains_key("properties")) else {
-        return;
-    };
-    schema.entry("additionalProperties").or_insert(false.into());
-    let required = schema.get("required").cloned().unwrap_or_default();
-    let required: Vec<&str> = required.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    for (name, property) in schema["properties"].as_object_mut().into_iter().flatten() {
-        if required.contains(&name.as_str()) {
-            continue;
-        }
-        match property.get("$ref") {
-            // Whatever stands beside a reference is ignored, hence allOf.
-            Some(_) => *property = json!({"allOf": [property.take()], "nullable": true}),
-            None => property["nullable"] = true.into(),
-        }
-    }
-}
-
-/// `minimum: 1.0` makes generators compare integers with floats.
-fn write_whole_numbers(node: &mut Value) {
-    match node {
-        Value::Object(members) => {
-            for (name, member) in members {
-                if matches!(name.as_str(), "minimum" | "maximum" | "multipleOf") {
-                    whole(member);
-                }
-                write_whole_numbers(member);
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(write_whole_numbers),
-        _ => {}
-    }
-}
-
-fn whole(number: &mut Value) {
-    // Beyond 2^53 a float is no exact limit anyway.
-    let is_whole = |float: &f64| float.fract() == 0.0 && float.abs() <= (1_u64 << 53) as f64;
-    if let Some(float) = number.as_f64().filter(is_whole) {
-        *number = Value::from(float as i64);
     }
 }

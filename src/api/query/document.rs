@@ -1,7 +1,9 @@
 //! Searches in the OpenAPI document: poem-openapi sees one free-form parameter, readers of the document
 //! see the columns and settings by name as well.
 
-use poem_openapi::registry::{MetaApi, MetaOperation, MetaOperationParam, MetaParamIn, MetaSchema, MetaSchemaRef};
+use poem_openapi::registry::{
+    MetaApi, MetaOperation, MetaOperationParam, MetaParamIn, MetaSchema, MetaSchemaRef,
+};
 use poem_openapi::types::Type as _;
 use serde_json::Value;
 
@@ -33,7 +35,7 @@ fn column(field: Field) -> MetaOperationParam {
         Field::Outcome => names(Outcome::ALL.map(Outcome::name)),
         Field::Timestamp | Field::ReceivedAt => time(),
         Field::Id => uuid::Uuid::schema_ref(),
-        Field::Seq => u64::schema_ref(),
+        Field::Seq => i64::schema_ref(),
         _ => String::schema_ref(),
     };
     let meaning = match field {

@@ -40,13 +40,19 @@ pub(super) fn bad_cursor(error: CursorError, origin: Origin) -> Problem {
         CursorError::OtherOrder => (StatusCode::BAD_REQUEST, "bad_cursor", "other_order"),
         CursorError::OtherEpoch => (StatusCode::CONFLICT, "cursor_of_other_epoch", "other_epoch"),
     };
-    let detail = format!("The cursor cannot be used: {error}. Follow `next` as it is, or start without a cursor.");
+    let detail =
+        format!("The cursor cannot be used: {error}. Follow `next` as it is, or start without a cursor.");
     Problem::new(status, code, detail).with_fault(located(&origin, error.to_string())).with("reason", reason)
 }
 
 pub(super) fn body_too_large() -> Problem {
     let detail = format!("The body of a search is at most {MAX_BODY_BYTES} bytes.");
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+}
+
+pub(super) fn bad_id() -> Problem {
+    let detail = "The id of an event is a UUID, such as the `id` of each event in a list.";
+    Problem::new(StatusCode::BAD_REQUEST, "bad_id", detail)
 }
 
 /// The same whether the id is unknown or another tenant's.
@@ -68,8 +74,12 @@ pub(super) fn read(error: ReadError) -> Problem {
         ),
         ReadError::Database(error) if is_outage(&error) => {
             tracing::warn!(error = %error, "the database cannot be read");
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The database cannot be reached. Try again.")
-                .retry_after(1)
+            Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "The database cannot be reached. Try again.",
+            )
+            .retry_after(1)
         }
         error @ ReadError::Database(_) => Problem::internal(&error),
     }
@@ -78,7 +88,9 @@ pub(super) fn read(error: ReadError) -> Problem {
 /// The database is away, starting, stopping or full, as opposed to a statement that is wrong.
 fn is_outage(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
+            true
+        }
         sqlx::Error::Database(error) => {
             error.code().is_some_and(|code| ["08", "53", "57P"].iter().any(|class| code.starts_with(class)))
         }

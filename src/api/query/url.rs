@@ -7,12 +7,10 @@ use poem_openapi::types::Type as _;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
 use super::problems;
-use crate::api::problem::Problem;
-use crate::query::{Search, params};
+use crate::query::{Fault, Search, params};
 
 /// What RFC 3986 leaves alone, and `:`, which stands in times and before operators.
-const ESCAPED: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
 pub(super) struct UrlSearch {
     pub(super) search: Search,
@@ -21,8 +19,8 @@ pub(super) struct UrlSearch {
 }
 
 impl UrlSearch {
-    fn new(path: &str, pairs: Vec<(String, String)>) -> Result<Self, Problem> {
-        let search = params::parse(&pairs).map_err(|faults| problems::invalid_query(&faults))?;
+    fn new(path: &str, pairs: Vec<(String, String)>) -> Result<Self, Vec<Fault>> {
+        let search = params::parse(&pairs)?;
         Ok(Self { search, path: path.to_owned(), pairs })
     }
 
@@ -62,7 +60,8 @@ impl<'a> ApiExtractor<'a> for UrlSearch {
         _: &mut RequestBody,
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        Ok(Self::new(request.original_uri().path(), request.params()?)?)
+        let read = Self::new(request.original_uri().path(), request.params()?);
+        read.map_err(|faults| problems::invalid_query(&faults).into())
     }
 }
 

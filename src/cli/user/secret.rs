@@ -23,8 +23,10 @@ pub struct NewSecret {
     /// Generate a password and print it, once; this is the default
     #[arg(long)]
     generate: bool,
-    /// Generate a secret for a program, `evls_…`, to be sent as Basic password; it is checked without the
-    /// cost of a password, so a program that connects often is never slowed down
+    /// Generate a secret for a program, `evls_…`, to be sent as Basic password
+    ///
+    /// It has 256 random bits, so it is checked without the cost of a password: a program that connects
+    /// often is never slowed down by others who log in.
     #[arg(long)]
     machine_secret: bool,
 }

@@ -51,7 +51,8 @@ fn a_page_resumes_where_an_index_can_start() {
 
 #[test]
 fn exact_values_of_the_json_spelling_compile_to_one_comparison() {
-    let body = br#"{"filter": {"and": [{"field": "a", "value": 100}, {"and": [{"field": "b", "value": "100"}]}]}}"#;
+    let body =
+        br#"{"filter": {"and": [{"field": "a", "value": 100}, {"and": [{"field": "b", "value": "100"}]}]}}"#;
     let sql = page(7, &json::parse(body).unwrap(), None);
     insta::assert_snapshot!("json", selective(&sql));
 }

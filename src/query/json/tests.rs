@@ -46,7 +46,8 @@ fn columns_want_the_type_they_have() {
 
 #[test]
 fn settings_mean_what_they_mean_in_a_url() {
-    let search = parse(br#"{"from": "2026-01-01T00:00:00Z", "limit": 7, "sort": "timestamp", "cursor": "c"}"#);
+    let search =
+        parse(br#"{"from": "2026-01-01T00:00:00Z", "limit": 7, "sort": "timestamp", "cursor": "c"}"#);
     let search = search.unwrap();
     assert_eq!(search.timestamp.from.unwrap().to_string(), "2026-01-01T00:00:00.000000Z");
     assert_eq!((search.limit, search.cursor.as_deref()), (7, Some("c")));

@@ -129,7 +129,10 @@ fn settings_out_of_range_say_what_is_expected() {
 #[test]
 fn a_plus_that_became_a_space_is_named() {
     for text in ["2026-01-01T00:00:00 02:00", "2026-01-01 00:00:00 02:00"] {
-        assert!(understood(&format!("from={text}")).ends_with("(in a URL a + means a space: write %2B)"), "{text}");
+        assert!(
+            understood(&format!("from={text}")).ends_with("(in a URL a + means a space: write %2B)"),
+            "{text}"
+        );
     }
     assert!(!understood("from=last week").contains("%2B"));
 }
@@ -148,11 +151,16 @@ fn reserved_names_are_never_keys_of_the_data() {
     for name in ["q", "fields", "count", "skip"] {
         check(
             &format!("{name}=1"),
-            &format!("parameter {name}: `{name}` is reserved and not supported yet (a key of the data is event_data.{name})"),
+            &format!(
+                "parameter {name}: `{name}` is reserved and not supported yet (a key of the data is event_data.{name})"
+            ),
         );
         check(&format!("event_data.{name}=x"), &format!(r#"(and (eq event_data."{name}" "x"))"#));
     }
-    check("limit:gte=1", "parameter limit:gte: `limit` takes no operator (a key of the data is event_data.limit)");
+    check(
+        "limit:gte=1",
+        "parameter limit:gte: `limit` takes no operator (a key of the data is event_data.limit)",
+    );
     check("_x=1", "parameter _x: names that start with _ are reserved (a key of the data is event_data._x)");
 }
 
