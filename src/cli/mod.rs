@@ -1,6 +1,7 @@
 //! The command line. Each command is a file with a `Command` and its `run`.
 
 mod arguments;
+mod bench;
 mod config;
 mod migrate;
 mod openapi;
@@ -58,6 +59,7 @@ enum Command {
     #[command(subcommand)]
     Tenant(tenant::Command),
     Openapi(openapi::Command),
+    Bench(bench::Command),
     Config(config::Command),
 }
 
@@ -73,6 +75,7 @@ impl Command {
                 administer(file, async |pool, out| tenant::run(command, pool, out).await)
             }
             Self::Openapi(command) => command.run(),
+            Self::Bench(command) => command.run(),
             Self::Config(command) => command.run(file),
         }
     }
