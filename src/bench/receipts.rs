@@ -8,12 +8,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use sqlx::PgPool;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::load::{Answered, Work, key_of};
 use super::sample::Sample;
 use crate::event::{Entry, Envelope, Label, Salt, commitment, parse_event};
-use crate::store::log;
 
 #[derive(Deserialize)]
 struct Answer {
@@ -95,9 +95,14 @@ fn salt(base64: &str) -> anyhow::Result<Salt> {
 
 async fn check_log(pool: &PgPool, logs: &HashMap<Uuid, i32>, entry: &Entry) -> anyhow::Result<()> {
     let tenant_id = *logs.get(&entry.log_id).context("it is of another log")?;
-    let stored =
-        log::evidence(pool, tenant_id, entry.received_at, entry.seq).await?.context("it is missing")?;
-    ensure!(stored.entry == entry.to_bytes(), "it is another one");
+    let stored: Option<Vec<u8>> =
+        sqlx::query_scalar("SELECT entry FROM events WHERE tenant_id = $1 AND received_at = $2 AND seq = $3")
+            .bind(tenant_id)
+            .bind(OffsetDateTime::from(entry.received_at))
+            .bind(i64::try_from(entry.seq)?)
+            .fetch_optional(pool)
+            .await?;
+    ensure!(stored.context("it is missing")? == entry.to_bytes(), "it is another one");
     Ok(())
 }
 
