@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{interval, sleep};
+use tokio::time::{Instant, interval_at, sleep};
 use tracing::{info, warn};
 
 use crate::store::{Store, partitions};
@@ -17,7 +17,8 @@ const BUSY_PAGES: i64 = 64;
 
 /// Runs until `shutdown` completes. Several instances may do so: each step finds the work done or does it.
 pub async fn maintain(store: Store, partitions_ahead: i32, shutdown: impl Future<Output = ()>) {
-    let mut partitions_due = interval(PARTITIONS_EVERY);
+    // At start they have just been made.
+    let mut partitions_due = interval_at(Instant::now() + PARTITIONS_EVERY, PARTITIONS_EVERY);
     let mut pause = FLUSH_QUIET;
     tokio::pin!(shutdown);
     loop {
