@@ -18,9 +18,14 @@ mod accounts;
 mod auth;
 mod auth_tokens;
 mod auth_users;
+mod bad_bodies;
+mod bad_searches;
+mod credentials;
+mod front_door;
 mod query;
 mod reading;
 mod recording;
+mod tenants;
 
 use std::process::ExitCode;
 
@@ -34,9 +39,14 @@ fn main() -> ExitCode {
         auth::trials(&world),
         auth_tokens::trials(&world),
         auth_users::trials(&world),
+        bad_bodies::trials(&world),
+        bad_searches::trials(&world),
+        credentials::trials(&world),
+        front_door::trials(&world),
         query::trials(&world),
         reading::trials(&world),
         recording::trials(&world),
+        tenants::trials(&world),
     ];
     let trials = trials.into_iter().flatten().collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
