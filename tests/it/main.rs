@@ -25,6 +25,7 @@ mod front_door;
 mod query;
 mod reading;
 mod recording;
+mod schema;
 mod tenants;
 
 use std::process::ExitCode;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         query::trials(&world),
         reading::trials(&world),
         recording::trials(&world),
+        schema::trials(&world),
         tenants::trials(&world),
     ];
     let trials = trials.into_iter().flatten().collect();
