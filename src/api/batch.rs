@@ -111,7 +111,12 @@ impl BatchApi {
         let mut valid = Vec::with_capacity(items.len());
         let parsed: Vec<Item<()>> =
             items.into_iter().map(|item| item.map(|event| valid.push(event))).collect();
-        let mut outcomes = self.ingest.record(caller, valid, Mode::Each).await.into_iter();
+        // Nobody would ever answer for no event at all.
+        let outcomes = match valid.is_empty() {
+            true => Vec::new(),
+            false => self.ingest.record(caller, valid, Mode::Each).await,
+        };
+        let mut outcomes = outcomes.into_iter();
         let mut next = || outcomes.next().map_or_else(|| Err(Problem::unexplained()), outcome_of);
         parsed.into_iter().map(|item| item.and_then(|()| next())).collect()
     }

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use poem::Request;
 use poem_openapi::param::{Header, Query};
 use poem_openapi::{ApiResponse, Enum, OpenApi};
+use uuid::Uuid;
 
+use super::API_PREFIX;
 use super::body::{JsonBytes, RawJson};
 use super::caller::{Caller, Writer};
 use super::problem::Problem;
@@ -55,6 +58,7 @@ impl EventsApi {
     #[oai(path = "/events", method = "post", operation_id = "record_event")]
     async fn record_event(
         &self,
+        request: &Request,
         caller: Caller<Writer>,
         /// Makes a repetition of this request harmless; the same as the member `idempotency_key`.
         #[oai(name = "Idempotency-Key")]
@@ -64,7 +68,7 @@ impl EventsApi {
         body: RawJson<schemas::NewEvent>,
     ) -> Result<RecordAnswer, Problem> {
         let event = keyed(parse_event(&body.bytes), idempotency_key.0.as_deref())?;
-        self.record(&caller, event, receipt.0.unwrap_or_default()).await
+        self.record(request, &caller, event, receipt.0.unwrap_or_default()).await
     }
 
     /// Record a flat record
@@ -74,6 +78,7 @@ impl EventsApi {
     #[oai(path = "/log", method = "post", operation_id = "record_flat")]
     async fn record_flat(
         &self,
+        request: &Request,
         caller: Caller<Writer>,
         /// Makes a repetition of this request harmless; the same as the member `idempotency_key`.
         #[oai(name = "Idempotency-Key")]
@@ -83,20 +88,21 @@ impl EventsApi {
         body: RawJson<schemas::FlatRecord>,
     ) -> Result<RecordAnswer, Problem> {
         let event = keyed(parse_flat(&body.bytes), idempotency_key.0.as_deref())?;
-        self.record(&caller, event, receipt.0.unwrap_or_default()).await
+        self.record(request, &caller, event, receipt.0.unwrap_or_default()).await
     }
 }
 
 impl EventsApi {
     async fn record(
         &self,
+        request: &Request,
         caller: &Caller<Writer>,
         event: NewEvent,
         detail: ReceiptDetail,
     ) -> Result<RecordAnswer, Problem> {
         let outcome = self.ingest.record(caller, vec![event], Mode::Each).await.pop();
         let recorded = outcome.ok_or_else(Problem::unexplained)?.map_err(|error| problem_of(&error))?;
-        let location = format!("/events/{}", recorded.id);
+        let location = location(request.original_uri().path(), recorded.id);
         let body = JsonBytes::new(to_json(&recorded, detail));
         Ok(if recorded.duplicate {
             RecordAnswer::Existing(body, location)
@@ -104,6 +110,12 @@ impl EventsApi {
             RecordAnswer::Created(body, location)
         })
     }
+}
+
+/// Where to read an event, under the prefix if that is where it was sent.
+fn location(path: &str, id: Uuid) -> String {
+    let prefix = if path.starts_with(API_PREFIX) { API_PREFIX } else { "" };
+    format!("{prefix}/events/{id}")
 }
 
 /// The event with the key of the header, if there is one.

@@ -34,7 +34,9 @@ use self::{
     events::EventsApi,
     health::{HealthApi, Probe},
     metrics::MetricsApi,
-    middleware::{cors, drain, head, limits, observe, panics, parameters, problems, security_headers},
+    middleware::{
+        cors, drain, head, limits, linger, observe, panics, parameters, problems, security_headers,
+    },
     query::QueryApi,
     root::RootApi,
     route_table::RouteTable,
@@ -125,10 +127,13 @@ fn front<A: OpenApi + 'static>(operations: A, state: &ApiState) -> BoxEndpoint<'
         .around(move |next, request| limits::enforce(next, request, Arc::clone(&limits)))
         .around(move |next, request| drain::refuse(next, request, draining.clone()))
         .around(move |next, request| problems::convert(next, request, Arc::clone(&routes)))
+        // The compiler gives up on a type as deep as all these layers.
+        .boxed()
         .around(panics::catch)
         .around(move |next, request| cors::guard(next, request, Arc::clone(&origins)))
         .around(security_headers::set)
         .around(head::answer)
+        .around(linger::read_out)
         .around(move |next, request| observe::observe(next, request, Arc::clone(&metrics)))
         .boxed()
 }

@@ -89,6 +89,11 @@ impl Search {
     pub(super) fn canonical(&self) -> String {
         let time = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
         let Self { filter, timestamp, received_at, .. } = self;
+        // A URL is a conjunction also of one; in JSON one comparison needs none. A cursor is good for both.
+        let filter = match filter {
+            Filter::And(all) if all.len() == 1 => &all[0],
+            filter => filter,
+        };
         format!(
             "{filter} timestamp {} {} received_at {} {}",
             time(timestamp.from),

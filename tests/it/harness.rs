@@ -210,7 +210,14 @@ impl Server {
 
     /// Another instance over the same database.
     pub async fn another_instance(&self) -> Self {
-        Self::run(self.config.clone(), self.database.clone()).await
+        self.another_instance_with(|_| {}).await
+    }
+
+    /// The same, configured otherwise.
+    pub async fn another_instance_with(&self, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = self.config.clone();
+        change(&mut config);
+        Self::run(config, self.database.clone()).await
     }
 
     /// Another instance over the same database, configured differently.
@@ -240,11 +247,13 @@ impl Server {
 
     /// A user of the tenant `default`.
     pub async fn add_user(&self, name: &str, password: &str, role: &str) {
+        self.add_user_of(auth::DEFAULT_TENANT, name, password, &[role]).await;
+    }
+
+    pub async fn add_user_of(&self, tenant: &str, name: &str, password: &str, roles: &[&str]) {
         let hash = auth::password::hash(auth::Cost::default(), password).expect("a hash");
         let credential = users::StoredCredential::Password(hash);
-        users::create_user(&self.store.control, auth::DEFAULT_TENANT, name, &credential, &[role])
-            .await
-            .expect("a new user");
+        users::create_user(&self.store.control, tenant, name, &credential, roles).await.expect("a new user");
     }
 
     /// A token of the tenant `default`.

@@ -12,6 +12,8 @@ use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 #[derive(Clone)]
 pub struct Client {
@@ -62,6 +64,16 @@ impl Client {
 
     pub fn post(&self, path: &str) -> Request {
         self.request(Method::POST, path)
+    }
+
+    /// Sends these bytes and nothing else, and reads until the server closes; for what no client would send.
+    pub async fn raw(&self, request: impl AsRef<[u8]>) -> String {
+        let mut connection = TcpStream::connect(self.address).await.expect("a connection");
+        // The server may answer and close before it has read everything.
+        let _ = connection.write_all(request.as_ref()).await;
+        let mut answer = Vec::new();
+        let _ = connection.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
     }
 }
 

@@ -22,9 +22,15 @@ mod auth_tokens;
 mod auth_users;
 mod faults;
 mod operators;
+mod bad_bodies;
+mod bad_searches;
+mod credentials;
+mod front_door;
 mod query;
 mod reading;
 mod recording;
+mod schema;
+mod tenants;
 
 use std::process::ExitCode;
 
@@ -40,9 +46,15 @@ fn main() -> ExitCode {
         auth_users::trials(&world),
         faults::trials(&world),
         operators::trials(&world),
+        bad_bodies::trials(&world),
+        bad_searches::trials(&world),
+        credentials::trials(&world),
+        front_door::trials(&world),
         query::trials(&world),
         reading::trials(&world),
         recording::trials(&world),
+        schema::trials(&world),
+        tenants::trials(&world),
     ];
     let trials = trials.into_iter().flatten().collect();
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -196,5 +196,5 @@ async fn what_is_not_understood_is_refused_without_asking_the_database(pool: PgP
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
     // And what is understood says that the database is away.
     let (status, problem) = reader.get("/events").await;
-    assert_eq!((status, &problem["code"]), (StatusCode::SERVICE_UNAVAILABLE, &"unavailable".into()));
+    assert_eq!((status, &problem["code"]), (StatusCode::SERVICE_UNAVAILABLE, &"database_unavailable".into()));
 }

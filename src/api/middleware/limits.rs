@@ -1,5 +1,5 @@
 //! How much a request may send and how long that may take. Bodies are measured while a handler reads
-//! them, whatever Content-Length says, so an unauthenticated body is never read at all.
+//! them, whatever Content-Length says, so an unauthenticated body is never kept.
 
 use std::{io, sync::Arc, time::Duration};
 

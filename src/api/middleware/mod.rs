@@ -4,6 +4,7 @@ pub(super) mod cors;
 pub(super) mod drain;
 pub(super) mod head;
 pub(super) mod limits;
+pub(super) mod linger;
 pub(super) mod observe;
 pub(super) mod panics;
 pub(super) mod parameters;

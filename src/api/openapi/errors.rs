@@ -39,7 +39,7 @@ pub(super) fn declare(path: &str, operation: &mut Map<String, Value>) {
 }
 
 fn possible(path: &str, operation: &Map<String, Value>) -> BTreeSet<u16> {
-    let mut statuses = BTreeSet::from([400, 500]);
+    let mut statuses = BTreeSet::from([400, 414, 500]);
     if path != "/health/live" {
         statuses.insert(503);
     }
@@ -52,18 +52,14 @@ fn possible(path: &str, operation: &Map<String, Value>) -> BTreeSet<u16> {
     if operation.get("x-role").is_some_and(|role| role == "writer") {
         statuses.extend([409, 429]);
     }
+    let searches = operation.get("x-role").is_some_and(|role| role == "reader");
     if operation.contains_key("requestBody") {
-        statuses.extend([408, 413, 415, 422]);
+        // What is wrong with a search is 400, in a body as in a URL; and its cursor belongs to an epoch.
+        statuses.extend([408, 413, 415, if searches { 409 } else { 422 }]);
     }
     let parameters = operation.get("parameters").and_then(Value::as_array);
-    for parameter in parameters.into_iter().flatten() {
-        if parameter["in"] == "query" || parameter["in"] == "path" {
-            statuses.insert(414);
-        }
-        // A cursor belongs to an epoch of the log.
-        if parameter["name"] == "cursor" {
-            statuses.insert(409);
-        }
+    if parameters.into_iter().flatten().any(|parameter| parameter["name"] == "cursor") {
+        statuses.insert(409);
     }
     statuses
 }
@@ -97,11 +93,13 @@ mod tests {
 
     #[test]
     fn errors_follow_from_the_shape() {
-        assert_eq!(declared("/health/live", json!({})), [400, 500]);
+        assert_eq!(declared("/health/live", json!({})), [400, 414, 500]);
         let read = json!({"x-role": "reader", "parameters": [{"name": "id", "in": "path"}]});
         assert_eq!(declared("/events/{id}", read), [400, 401, 403, 404, 414, 500, 503]);
         let write = json!({"x-role": "writer", "requestBody": {}});
-        assert_eq!(declared("/events", write), [400, 401, 403, 408, 409, 413, 415, 422, 429, 500, 503]);
+        assert_eq!(declared("/events", write), [400, 401, 403, 408, 409, 413, 414, 415, 422, 429, 500, 503]);
+        let search = json!({"x-role": "reader", "requestBody": {}});
+        assert_eq!(declared("/events/query", search), [400, 401, 403, 408, 409, 413, 414, 415, 500, 503]);
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub(super) fn bad_cursor(error: CursorError, origin: Origin) -> Problem {
 
 pub(super) fn body_too_large() -> Problem {
     let detail = format!("The body of a search is at most {MAX_BODY_BYTES} bytes.");
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail).with("limit_bytes", MAX_BODY_BYTES)
 }
 
 pub(super) fn bad_id() -> Problem {
@@ -74,12 +74,7 @@ pub(super) fn read(error: ReadError) -> Problem {
         ),
         ReadError::Database(error) if is_outage(&error) => {
             tracing::warn!(error = %error, "the database cannot be read");
-            Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "unavailable",
-                "The database cannot be reached. Try again.",
-            )
-            .retry_after(1)
+            Problem::database_unavailable()
         }
         error @ ReadError::Database(_) => Problem::internal(&error),
     }
