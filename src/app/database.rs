@@ -26,6 +26,11 @@ impl Database {
     /// Closes connections, then stops the cluster.
     pub async fn close(self) {
         self.store.close().await;
+        self.stop_cluster().await;
+    }
+
+    /// Ends whatever sessions are left.
+    pub async fn stop_cluster(self) {
         if let Some(cluster) = self.cluster {
             cluster.stop().await;
         }

@@ -45,6 +45,26 @@ async fn killing_server_and_cluster_at_once_loses_nothing_that_was_acknowledged(
     rounds(&[ServerAndCluster], 3, seed()).await;
 }
 
+#[tokio::test]
+async fn a_stop_while_the_cluster_is_gone_is_clean() {
+    let mut random = Random::new(seed());
+    let journal = Arc::new(Journal::new("stop", 1));
+    let mut service = Service::start(&[]).await;
+    for _ in 0..3 {
+        let writing = keep_writing(&service, &journal, &Arc::default());
+        tokio::time::sleep(Duration::from_millis(random.below(LATEST_KILL_MILLISECONDS))).await;
+        kill(&mut service, Cluster);
+        tokio::time::sleep(Duration::from_millis(random.below(LATEST_KILL_MILLISECONDS))).await;
+        service.stop().await;
+        writing.await.unwrap();
+        service.restart().await;
+        journal.repeat(&service.client).await;
+        journal.check(service.database().await).await;
+        service.audit().await;
+    }
+    service.stop().await;
+}
+
 /// Making the cluster, the roles, the schema, the first user: whatever it was at, the next start goes on.
 #[tokio::test]
 async fn a_first_start_that_is_killed_again_and_again_succeeds_in_the_end() {

@@ -38,6 +38,7 @@ tests![
     an_atomic_batch_is_recorded_while_singles_keep_coming,
     a_full_queue_refuses_only_its_tenant,
     what_was_accepted_is_answered_before_the_service_ends,
+    the_service_ends_although_the_database_never_answers,
     a_clock_that_is_off_keeps_events_out,
     eight_instances_start_at_once_on_an_empty_database,
     a_database_that_may_lose_commits_is_refused,
@@ -177,6 +178,7 @@ async fn clients_that_leave_at_any_moment_harm_nobody(server: Arc<Server>) {
     // Much sooner than PostgreSQL would end an idle transaction by itself.
     look(200, "no transaction is left open", async || count(&server.database, OPEN_TRANSACTIONS).await == 0)
         .await;
+    server.client.get("/health/ready").anonymous().send().await.json(200);
     assert!(count(&server.database, EVENTS).await > 0, "nobody stayed long enough");
     journal.repeat(&server.client).await;
     journal.check(&server.database).await;
@@ -394,6 +396,16 @@ async fn what_was_accepted_is_answered_before_the_service_ends(server: Arc<Serve
         journal.recorded(),
         "each event has its answer"
     );
+}
+
+async fn the_service_ends_although_the_database_never_answers(server: Arc<Server>) {
+    let (proxy, instance) = behind_proxy(&server).await;
+    proxy.arm(Fault::HoldAnswer);
+    let response = instance.client.post("/events").json(keyed("k")).send().await;
+    response.problem(503, "unknown");
+    instance.stop().await;
+    // Another instance goes on with the log.
+    server.client.post("/events").json(keyed("k")).send().await.json(200);
 }
 
 async fn a_clock_that_is_off_keeps_events_out(server: Arc<Server>) {
