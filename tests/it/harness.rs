@@ -220,13 +220,6 @@ impl Server {
         Self::run(config, self.database.clone()).await
     }
 
-    /// Another instance over the same database, configured differently.
-    pub async fn another_instance_with(&self, change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = self.config.clone();
-        change(&mut config);
-        Self::run(config, self.database.clone()).await
-    }
-
     async fn run(config: Config, database: PgPool) -> Self {
         let app: App = app::build(config.clone()).await.expect("a service");
         let client = Client::new(app.addresses()[0]);
