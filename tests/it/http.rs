@@ -43,6 +43,10 @@ impl Client {
         Self { http: HyperClient::builder(TokioExecutor::new()).build_http(), address }
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// A request as the administrator, who has all roles.
     pub fn request(&self, method: Method, path: &str) -> Request {
         Request {

@@ -21,7 +21,9 @@ mod auth_users;
 mod bad_bodies;
 mod bad_searches;
 mod credentials;
+mod docs_page;
 mod front_door;
+mod pages;
 mod query;
 mod reading;
 mod recording;
@@ -43,7 +45,9 @@ fn main() -> ExitCode {
         bad_bodies::trials(&world),
         bad_searches::trials(&world),
         credentials::trials(&world),
+        docs_page::trials(&world),
         front_door::trials(&world),
+        pages::trials(&world),
         query::trials(&world),
         reading::trials(&world),
         recording::trials(&world),
