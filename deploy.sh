@@ -3,6 +3,13 @@
 set -euo pipefail
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+say() { printf '%s\n' "$*"; }
+warn() { printf 'deploy: %s\n' "$*" >&2; }
+die() {
+    warn "$@"
+    exit 1
+}
+
 # shellcheck source=packaging/prerequisites.sh
 source "$repository/packaging/prerequisites.sh"
 # shellcheck source=packaging/settings.sh
@@ -43,12 +50,6 @@ Examples:
 USAGE
 }
 
-say() { printf '%s\n' "$*"; }
-warn() { printf 'deploy: %s\n' "$*" >&2; }
-die() {
-    warn "$@"
-    exit 1
-}
 wrong_usage() {
     warn "$1; ./deploy.sh --help explains the commands"
     exit 2

@@ -16,9 +16,10 @@ check_everything() {
     step "lints" cargo clippy --locked --all-targets -- --deny warnings
     step "documentation" env RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --document-private-items
     step "tests" run_tests "$@"
-    step_with shellcheck "shell scripts" shellcheck --external-sources deploy.sh .ci/run tests/*.sh
+    step_with shellcheck "shell scripts" shellcheck --external-sources deploy.sh .ci/run tests/*.sh scripts/*.sh
     step_with cargo-deny "dependencies" cargo deny --offline check bans licenses sources
-    if [[ $(id -u) == 0 ]]; then step "cluster and deploy tests as an ordinary user" run_tests_as_ordinary_user; fi
+    step "deployment" run_deploy_test
+    if [[ $(id -u) == 0 ]]; then step "deployment as an ordinary user" run_deploy_test_as_ordinary_user; fi
     summarise
 }
 
@@ -56,34 +57,23 @@ run_tests() {
     fi
 }
 
-# Root's tests never meet what only ordinary users meet. The compiled tests run again as `nobody`, from a copy
-# that he can read wherever the repository is; they look up both variables at run time.
-run_tests_as_ordinary_user() (
-    copy=$(mktemp -d /tmp/evl.XXXXXX) && trap 'rm -rf "$copy"' EXIT || return
-    copy_for_tests "$copy" || return
-    group=$(id -gn nobody) && chown -R "nobody:$group" "$copy" && cd "$copy" || return
-    status=0
-    for test in "$copy"/tests.compiled/*; do
-        setpriv --reuid nobody --regid "$group" --clear-groups env \
-            HOME="$copy/home" TMPDIR="$copy/tmp" CARGO_MANIFEST_DIR="$copy" \
-            CARGO_BIN_EXE_eventlogger="$copy/eventlogger" EVENTLOGGER_BINARY="$copy/eventlogger" \
-            "$test" cluster deploy postgres || status=1
-    done
-    return "$status"
-)
+# The deployment as a new user would do it, with the binary that the tests were built with.
+run_deploy_test() {
+    EVENTLOGGER_BINARY=$(target_dir)/debug/eventlogger bash tests/deploy.sh
+}
 
-copy_for_tests() {
-    local copy=$1 executable
-    mkdir "$copy/home" "$copy/tmp" "$copy/tests.compiled" || return
+# Root never meets what only ordinary users meet. `nobody` gets a copy, as the repository may be closed to him.
+# The cluster's tests repeat themselves in the same way.
+run_deploy_test_as_ordinary_user() (
+    copy=$(mktemp -d /tmp/evl.XXXXXX) && trap 'rm -rf "$copy"' EXIT || return
+    mkdir "$copy/home" "$copy/tmp" || return
     git ls-files -z --cached --others --exclude-standard | tar --create --null --files-from - |
         tar --extract --directory "$copy" || return
     cp "$(target_dir)/debug/eventlogger" "$copy/eventlogger" || return
-    cargo test --locked --no-run --message-format json 2>/dev/null |
-        sed -n '/"test":true/s/.*"executable":"\([^"]*\)".*/\1/p' >"$copy/executables" || return
-    while read -r executable; do
-        cp "$executable" "$copy/tests.compiled/" || return
-    done <"$copy/executables"
-}
+    group=$(id -gn nobody) && chown -R "nobody:$group" "$copy" && cd "$copy" || return
+    setpriv --reuid nobody --regid "$group" --clear-groups env HOME="$copy/home" TMPDIR="$copy/tmp" \
+        EVENTLOGGER_BINARY="$copy/eventlogger" bash tests/deploy.sh
+)
 
 summarise() {
     local name

@@ -14,6 +14,10 @@ use_data_dir() {
     data_dir=$1
     if [[ -d $data_dir ]]; then data_dir=$(cd "$data_dir" && pwd -P); fi
     if [[ $data_dir != /* ]]; then data_dir=$PWD/$data_dir; fi
+    # What it holds is run and read as shell text: never somebody else's.
+    if [[ -e $data_dir && ! -O $data_dir ]]; then
+        die "the data folder $data_dir belongs to another user; set EVENTLOGGER_DATA_DIR"
+    fi
     settings_file=$data_dir/service.env
     password_file=$data_dir/admin-password
     # A copy of its own, because the build folder may be cleaned, rebuilt or in a home that is closed to others.
@@ -29,7 +33,6 @@ prepare_data_dir() {
     local mode=0700
     if [[ $(id -u) == 0 ]]; then mode=0711; fi
     mkdir -p "$data_dir" || die "the data folder $data_dir cannot be made; set EVENTLOGGER_DATA_DIR"
-    [[ -O $data_dir ]] || die "the data folder $data_dir belongs to another user; set EVENTLOGGER_DATA_DIR"
     chmod "$mode" "$data_dir"
     use_data_dir "$data_dir"
 }

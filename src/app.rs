@@ -28,7 +28,7 @@ pub enum AppError {
     Url(String),
     #[error("cannot read the settings of the installation: {0}")]
     Settings(#[source] sqlx::Error),
-    #[error("cannot keep the admin password in {}: {source}", file.display())]
+    #[error("the first user is made, but its password cannot be kept in {}: {source}. Set one: eventlogger user password NAME", file.display())]
     SecretFile { file: PathBuf, source: std::io::Error },
     #[error(transparent)]
     FirstUser(#[from] FirstUserError),

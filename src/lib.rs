@@ -21,6 +21,7 @@ pub mod api;
 
 // Composition.
 pub mod app;
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod listen;

@@ -7,6 +7,7 @@ use http::StatusCode;
 use poem_openapi::param::{Header, Query};
 use poem_openapi::{ApiResponse, OpenApi};
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::body::{BatchFormat, JsonBytes, RawBatch};
@@ -16,7 +17,7 @@ use super::problem::{Fault, Problem};
 use super::recorded::{RecordedOut, problem_of};
 use super::schemas;
 use crate::event::{Invalid, NewEvent, parse_event};
-use crate::ingest::{Ingest, IngestError, Mode, Recorded};
+use crate::ingest::{Ingest, IngestError, Mode, Recorded, UNKNOWN};
 use crate::json;
 
 pub struct BatchApi {
@@ -46,6 +47,9 @@ enum BatchAnswer {
 struct BatchOut {
     stored: usize,
     rejected: usize,
+    /// Items whose commit is in doubt.
+    #[serde(skip_serializing_if = "is_zero")]
+    unknown: usize,
     results: Vec<ItemOut>,
 }
 
@@ -207,28 +211,43 @@ fn within_batch(mut problem: Problem, index: usize) -> Problem {
     problem
 }
 
-/// The answer as a whole. When nothing is recorded and that is not the items' fault, it is a problem.
+/// The answer as a whole. When nothing is known to be recorded, and that is not the items' fault, it is a problem.
 fn answer(results: Vec<Item<Recorded>>, detail: ReceiptDetail) -> Result<BatchAnswer, Problem> {
     let stored = results.iter().filter(|result| result.is_ok()).count();
-    let rejected = results.len() - stored;
-    let in_doubt =
-        results.iter().any(|result| result.as_ref().is_err_and(|problem| problem.code == "unknown"));
-    if stored == 0 && !in_doubt {
-        let unavailable =
-            |problem: &&Problem| problem.status.is_server_error() || problem.retry_after.is_some();
-        if let Some(problem) = results.iter().filter_map(|result| result.as_ref().err()).find(unavailable) {
-            return Err(problem.clone().with("stored", 0).with("rejected", rejected));
-        }
-    }
+    let unknown =
+        results.iter().filter_map(|result| result.as_ref().err()).filter(|it| it.code == UNKNOWN).count();
+    let rejected = results.len() - stored - unknown;
+    let unavailable = |problem: &&Problem| problem.status.is_server_error() || problem.retry_after.is_some();
+    let problem = results.iter().filter_map(|result| result.as_ref().err()).filter(unavailable);
+    let problem = problem.max_by_key(|problem| problem.code == UNKNOWN).filter(|_| stored == 0).cloned();
     let results =
         results.into_iter().enumerate().map(|(index, result)| item_out(index, result, detail)).collect();
-    let out = BatchOut { stored, rejected, results };
+    let out = BatchOut { stored, rejected, unknown, results };
+    if let Some(problem) = problem {
+        return Err(out.told_by(problem));
+    }
     let body = JsonBytes::new(serde_json::to_vec(&out).map_err(|error| Problem::internal(&error))?);
-    Ok(match (stored, rejected) {
+    Ok(match (stored, rejected + unknown) {
         (_, 0) => BatchAnswer::Stored(body),
-        (0, _) if !in_doubt => BatchAnswer::Rejected(body),
+        (0, _) => BatchAnswer::Rejected(body),
         _ => BatchAnswer::Mixed(body),
     })
+}
+
+impl BatchOut {
+    /// The problem of one item as that of the batch; the id it may carry is only in `results`.
+    fn told_by(&self, mut problem: Problem) -> Problem {
+        problem.extra.remove("id");
+        match serde_json::to_value(self) {
+            Ok(Value::Object(members)) => problem.extra.extend(members),
+            _ => return Problem::unexplained(),
+        }
+        problem
+    }
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 fn item_out(index: usize, result: Item<Recorded>, detail: ReceiptDetail) -> ItemOut {

@@ -151,6 +151,16 @@ fn refusal(error: AuthError) -> Problem {
             "invalid_credentials",
             "The name or password is wrong, or the token is unknown, expired or revoked.",
         ),
+        AuthError::OtherTenant => Problem::new(
+            StatusCode::FORBIDDEN,
+            "tenant_forbidden",
+            "Only a superadmin may act in another tenant. Leave out the header X-Tenant.",
+        ),
+        AuthError::NoSuchTenant => Problem::new(
+            StatusCode::NOT_FOUND,
+            "no_such_tenant",
+            "There is no tenant of the name in the header X-Tenant.",
+        ),
         AuthError::Busy { retry_after } => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "login_busy",
@@ -187,7 +197,8 @@ impl<'a, R: RequiredRole> ApiExtractor<'a> for Caller<R> {
             "basic",
             http(
                 "basic",
-                "User name and password. A user of another tenant than `default` is `tenant/name`.",
+                "User name and password. A user of another tenant than `default` is `tenant/name`. A superadmin \
+                 acts in another tenant by naming it in the header `X-Tenant`.",
             ),
         );
         registry.create_security_scheme("bearer", http("bearer", "An API token, `evl_<tenant>_<secret>`."));

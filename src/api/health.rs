@@ -15,7 +15,7 @@ use crate::{auth::Tenant, metrics::Metrics};
 
 /// What the running service tells about itself; the composition root knows the parts to ask.
 pub trait Probe: Send + Sync {
-    /// What keeps the service from recording: database, ingest, partitions. Empty if nothing does.
+    /// What keeps the service from recording: database, partitions. Empty if nothing does.
     fn obstacles(&self) -> BoxFuture<'_, Vec<Obstacle>>;
 
     fn condition<'a>(&'a self, tenant: &'a Tenant) -> BoxFuture<'a, Result<Condition, Problem>>;
@@ -27,7 +27,7 @@ pub trait Probe: Send + Sync {
 /// One reason not to be ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Obstacle {
-    /// `database`, `ingest`, `partitions`.
+    /// `database`, `partitions`.
     pub check: &'static str,
     /// For operators; the endpoint is public, so no addresses and no secrets.
     pub reason: String,
@@ -39,9 +39,9 @@ pub struct Obstacle {
 pub struct Condition {
     /// The database behind the service.
     pub database: DatabaseStatus,
-    /// What waits to be recorded.
-    pub queue: QueueStatus,
-    /// Seconds since this instance last committed events; absent before the first.
+    /// What waits to be recorded, of all tenants; only for users of the tenant `default` and superadmins.
+    pub queue: Option<QueueStatus>,
+    /// Seconds since this instance last committed events; absent before the first, and as `queue`.
     pub seconds_since_commit: Option<f64>,
     /// The caller's log.
     pub log: LogStatus,
@@ -140,8 +140,8 @@ impl HealthApi {
 
     /// Can events be recorded?
     ///
-    /// 503 while the database does not answer, ingest does not accept, partitions are missing, or the
-    /// instance shuts down: a load balancer should send requests elsewhere.
+    /// 503 while the database does not answer, this month's partition is missing, or the instance shuts
+    /// down: a load balancer should send requests elsewhere.
     #[oai(path = "/health/ready", method = "get", operation_id = "check_ready")]
     async fn ready(&self) -> Result<Json<Health>, Problem> {
         let mut obstacles = self.state.probe.obstacles().await;
@@ -155,7 +155,11 @@ impl HealthApi {
     /// How is the service doing?
     #[oai(path = "/status", method = "get", operation_id = "get_status")]
     async fn status(&self, caller: Caller<AnyRole>) -> Result<Json<Status>, Problem> {
-        let condition = self.state.probe.condition(&caller.tenant).await?;
+        let mut condition = self.state.probe.condition(&caller.tenant).await?;
+        if !caller.is_operator() {
+            condition.queue = None;
+            condition.seconds_since_commit = None;
+        }
         Ok(Json(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),

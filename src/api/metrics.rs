@@ -7,9 +7,12 @@ use poem_openapi::{
     registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry},
 };
 
+use http::StatusCode;
+
 use super::{
     ApiState, Tag,
     caller::{AnyRole, Caller},
+    problem::Problem,
 };
 
 pub(super) struct MetricsApi {
@@ -19,10 +22,19 @@ pub(super) struct MetricsApi {
 #[OpenApi(tag = "Tag::Operations")]
 impl MetricsApi {
     /// The service's figures for Prometheus
+    ///
+    /// For users of the tenant `default` and superadmins: the figures are of all tenants.
     #[oai(path = "/metrics", method = "get", operation_id = "get_metrics")]
-    async fn metrics(&self, _caller: Caller<AnyRole>) -> OpenMetrics {
+    async fn metrics(&self, caller: Caller<AnyRole>) -> Result<OpenMetrics, Problem> {
+        if !caller.is_operator() {
+            return Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "operators_only",
+                "These figures are of all tenants. Ask as a user of the tenant `default` or as a superadmin.",
+            ));
+        }
         self.state.probe.measure(&self.state.metrics);
-        OpenMetrics(self.state.metrics.encode())
+        Ok(OpenMetrics(self.state.metrics.encode()))
     }
 }
 

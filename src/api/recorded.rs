@@ -128,7 +128,7 @@ fn not_recorded(reason: Reason) -> Problem {
     Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "not_recorded",
-        format!("the event is not recorded: {detail}. Try again"),
+        format!("this request recorded nothing: {detail}. Try again"),
     )
     .with("reason", name)
     .retry_after(retry_after)

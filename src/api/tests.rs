@@ -92,7 +92,7 @@ impl Probe for Idle {
                     host: DatabaseHost::Embedded,
                     privileges: Privileges::Separate,
                 },
-                queue: QueueStatus { events: 0, bytes: 0 },
+                queue: Some(QueueStatus { events: 0, bytes: 0 }),
                 seconds_since_commit: None,
                 log: LogStatus { tenant: tenant.name.clone(), size: 7 },
                 unsafe_settings: Vec::new(),

@@ -1,5 +1,9 @@
 //! Opening the database that the configuration means.
 
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::str::FromStr;
 
 use sqlx::postgres::PgConnectOptions;
@@ -22,6 +26,11 @@ impl Database {
     /// Closes connections, then stops the cluster.
     pub async fn close(self) {
         self.store.close().await;
+        self.stop_cluster().await;
+    }
+
+    /// Ends whatever sessions are left.
+    pub async fn stop_cluster(self) {
         if let Some(cluster) = self.cluster {
             cluster.stop().await;
         }
@@ -72,15 +81,21 @@ pub async fn ensure_first_user(store: &Store, config: &Config) -> Result<(), App
     Ok(())
 }
 
-fn write_secret(file: &std::path::Path, secret: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
+/// Into a file of its own under another name first: an older file could be open to others, or be half of one.
+fn write_secret(file: &Path, secret: &str) -> io::Result<()> {
     if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder)?;
+        fs::create_dir_all(folder)?;
     }
-    let mut open = std::fs::OpenOptions::new();
-    let mut output = open.write(true).create(true).truncate(true).mode(0o600).open(file)?;
-    writeln!(output, "{secret}")
+    let unfinished = file.with_extension("new");
+    if let Err(error) = fs::remove_file(&unfinished)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    let mut output = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+    writeln!(output, "{secret}")?;
+    output.sync_all()?;
+    fs::rename(unfinished, file)
 }
 
 fn external(config: &Config) -> Result<PgConnectOptions, AppError> {

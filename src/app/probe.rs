@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use sqlx::PgPool;
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::Database;
@@ -15,17 +16,20 @@ use crate::api::health::{
 use crate::api::problem::Problem;
 use crate::auth::{Auth, Tenant};
 use crate::ingest::Ingest;
-use crate::metrics::{LoginOutcome, Metrics, PoolState};
+use crate::metrics::{LoginOutcome, Metrics, PoolState, mirror};
 use crate::store::{self, Facts, Store, log, partitions};
 
 /// A health check that takes longer is a failed one.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct ServiceProbe {
     store: Store,
     host: DatabaseHost,
     auth: Arc<Auth>,
     ingest: Arc<Ingest>,
+    /// What the last check found, and when.
+    obstacles: Mutex<Option<(Instant, Vec<Obstacle>)>>,
 }
 
 impl ServiceProbe {
@@ -35,12 +39,26 @@ impl ServiceProbe {
             host: if database.cluster.is_some() { DatabaseHost::Embedded } else { DatabaseHost::External },
             auth: Arc::clone(auth),
             ingest: Arc::clone(ingest),
+            obstacles: Mutex::default(),
+        }
+    }
+
+    /// Anybody may ask, so the database is asked once a second at most, and by one of them at a time.
+    async fn known_obstacles(&self) -> Vec<Obstacle> {
+        let mut known = self.obstacles.lock().await;
+        match &*known {
+            Some((at, obstacles)) if at.elapsed() < CHECK_EVERY => obstacles.clone(),
+            _ => {
+                let obstacles = self.find_obstacles().await;
+                *known = Some((Instant::now(), obstacles.clone()));
+                obstacles
+            }
         }
     }
 
     async fn find_obstacles(&self) -> Vec<Obstacle> {
         let obstacle = |check, reason: &str| vec![Obstacle { check, reason: reason.to_owned() }];
-        match timeout(CHECK_TIMEOUT, partitions::covers_now(&self.store.query)).await {
+        match timeout(CHECK_TIMEOUT, partitions::covers_now(&self.store.control)).await {
             Ok(Ok(true)) => Vec::new(),
             Ok(Ok(false)) => obstacle("partitions", "there is no partition for this month"),
             Ok(Err(_)) | Err(_) => obstacle("database", "the database does not answer"),
@@ -61,7 +79,7 @@ impl ServiceProbe {
                     store::Privileges::Single => Privileges::Single,
                 },
             },
-            queue: QueueStatus { events: events as u64, bytes: bytes as u64 },
+            queue: Some(QueueStatus { events: events as u64, bytes: bytes as u64 }),
             seconds_since_commit: self.ingest.since_last_commit().map(|since| since.as_secs_f64()),
             log: LogStatus { tenant: tenant.name.clone(), size },
             unsafe_settings: volatile.clone(),
@@ -71,7 +89,7 @@ impl ServiceProbe {
 
 impl Probe for ServiceProbe {
     fn obstacles(&self) -> BoxFuture<'_, Vec<Obstacle>> {
-        Box::pin(self.find_obstacles())
+        Box::pin(self.known_obstacles())
     }
 
     fn condition<'a>(&'a self, tenant: &'a Tenant) -> BoxFuture<'a, Result<Condition, Problem>> {
@@ -98,11 +116,6 @@ impl Probe for ServiceProbe {
             measure_pool(metrics, pool, connections);
         }
     }
-}
-
-/// Brings a counter up to a total that is kept elsewhere.
-fn mirror(counter: &prometheus_client::metrics::counter::Counter, total: u64) {
-    counter.inc_by(total.saturating_sub(counter.get()));
 }
 
 fn measure_pool(metrics: &Metrics, pool: &'static str, connections: &PgPool) {

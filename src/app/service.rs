@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::probe::ServiceProbe;
@@ -90,12 +91,19 @@ impl App {
             let _ = draining.send(true);
         };
         let served = api::serve::serve(self.listeners, api::routes(&state, log), announce, grace).await;
-        self.ingest.drain().await;
-        for task in [maintenance, credentials] {
-            // A part that panicked has been logged; there is nothing of it left to finish.
-            let _ = task.await;
+        let rest = async {
+            self.ingest.drain().await;
+            for task in [maintenance, credentials] {
+                // A part that panicked has been logged; there is nothing of it left to finish.
+                let _ = task.await;
+            }
+            store.close().await;
+        };
+        // By then all submitters have their answers; whoever still waits, waits for the database.
+        if timeout(self.config.ingest.answer_timeout, rest).await.is_err() {
+            warn!("the database does not answer; ending without it");
         }
-        self.database.close().await;
+        self.database.stop_cluster().await;
         info!("stopped");
         served.map_err(AppError::Serve)
     }
@@ -134,6 +142,7 @@ fn auth_settings(config: &Config) -> auth::Settings {
             slots => slots,
         },
         queue: config.auth.argon2_queue,
+        admitted_for: config.auth.cache,
         ..defaults
     }
 }

@@ -14,6 +14,10 @@ pub enum AuthError {
     /// Unknown, wrong, disabled, expired and revoked are one answer.
     #[error("the credentials are not valid")]
     Rejected,
+    #[error("only a superadmin may act in another tenant")]
+    OtherTenant,
+    #[error("there is no such tenant")]
+    NoSuchTenant,
     #[error("too many logins are being checked at this moment; retry after {retry_after} s")]
     Busy { retry_after: u32 },
     #[error("credentials cannot be checked at this moment, because the database does not answer")]

@@ -34,6 +34,7 @@ pub use password::Cost;
 pub use principal::{Principal, Tenant};
 pub use role::{Role, Roles};
 
+use crate::store::principals::find_tenant;
 use cache::{Cache, Fingerprint};
 use slots::Slots;
 use uses::TokenUses;
@@ -72,6 +73,9 @@ pub struct Counters {
     pub busy: AtomicU64,
     pub unavailable: AtomicU64,
 }
+
+/// In which tenant a superadmin wants to act.
+const TENANT_HEADER: &str = "x-tenant";
 
 /// Authenticates requests. One per process.
 pub struct Auth {
@@ -118,13 +122,22 @@ impl Auth {
 
     /// Finds out who sent a request. Exactly one credential is accepted; a wrong one is never anonymous.
     pub async fn authenticate(self: &Arc<Self>, headers: &HeaderMap) -> Result<Arc<Principal>, AuthError> {
-        let outcome = self.admit(headers).await;
+        let outcome = match self.admit(headers).await {
+            Ok(principal) => self.enter_tenant(principal, headers).await,
+            refused => refused,
+        };
         let counter = match outcome {
             Ok(_) => Some(&self.counters.accepted),
             Err(AuthError::Rejected) => Some(&self.counters.rejected),
             Err(AuthError::Busy { .. }) => Some(&self.counters.busy),
             Err(AuthError::Unavailable) => Some(&self.counters.unavailable),
-            Err(AuthError::Missing | AuthError::Malformed(_) | AuthError::Several) => None,
+            Err(
+                AuthError::Missing
+                | AuthError::Malformed(_)
+                | AuthError::Several
+                | AuthError::OtherTenant
+                | AuthError::NoSuchTenant,
+            ) => None,
         };
         if let Some(counter) = counter {
             counter.fetch_add(1, Ordering::Relaxed);
@@ -158,6 +171,35 @@ impl Auth {
             self.use_token(admission.principal.tenant.id, token)?;
         }
         Ok(Arc::clone(&admission.principal))
+    }
+
+    /// A superadmin acts in the tenant that `X-Tenant` names. Others may name only their own: a request
+    /// meant for one log must never end up in another.
+    async fn enter_tenant(
+        self: &Arc<Self>,
+        principal: Arc<Principal>,
+        headers: &HeaderMap,
+    ) -> Result<Arc<Principal>, AuthError> {
+        let mut named = headers.get_all(TENANT_HEADER).iter();
+        let name = match (named.next(), named.next()) {
+            (None, _) => return Ok(principal),
+            (Some(name), None) => name.to_str().map_err(|_| AuthError::NoSuchTenant)?.to_owned(),
+            (Some(_), Some(_)) => return Err(AuthError::Malformed("X-Tenant is there more than once")),
+        };
+        if name == principal.tenant.name {
+            return Ok(principal);
+        }
+        if !principal.roles.contains(Role::Superadmin) {
+            return Err(AuthError::OtherTenant);
+        }
+        let control = self.control.clone();
+        let found = tokio::spawn(async move { find_tenant(&control, &name).await });
+        let tenant = match found.await {
+            Ok(Ok(found)) => found.ok_or(AuthError::NoSuchTenant)?,
+            Ok(Err(_)) | Err(_) => return Err(AuthError::Unavailable),
+        };
+        let tenant = Arc::new(Tenant { id: tenant.tenant_id, name: tenant.name, log_id: tenant.log_id });
+        Ok(Arc::new(Principal { tenant, ..Principal::clone(&principal) }))
     }
 
     /// Checks what is not cached, once for all requests that present it at this time. In a task of its

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::role::Roles;
+use super::credential::DEFAULT_TENANT;
+use super::role::{Role, Roles};
 
 /// The owner of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,11 @@ pub struct Principal {
 }
 
 impl Principal {
+    /// Whether figures of the whole instance may be shown: they tell of other tenants' logs, too.
+    pub fn is_operator(&self) -> bool {
+        self.tenant.name == DEFAULT_TENANT || self.roles.contains(Role::Superadmin)
+    }
+
     /// How events name whoever recorded them. User names hold no `/`, so the two forms cannot be confused.
     pub fn recorded_by(&self) -> String {
         match &self.token_prefix {

@@ -1,6 +1,7 @@
 //! The command line. Each command is a file with a `Command` and its `run`.
 
 mod arguments;
+mod bench;
 mod config;
 mod migrate;
 mod openapi;
@@ -58,6 +59,7 @@ enum Command {
     #[command(subcommand)]
     Tenant(tenant::Command),
     Openapi(openapi::Command),
+    Bench(bench::Command),
     Config(config::Command),
 }
 
@@ -73,6 +75,7 @@ impl Command {
                 administer(file, async |pool, out| tenant::run(command, pool, out).await)
             }
             Self::Openapi(command) => command.run(),
+            Self::Bench(command) => command.run(),
             Self::Config(command) => command.run(file),
         }
     }
@@ -107,10 +110,14 @@ impl Failure {
 
 impl From<AppError> for Failure {
     fn from(error: AppError) -> Self {
+        // These errors tell their causes themselves; the chain would repeat them.
+        let told = anyhow::Error::msg(error.to_string());
         match error {
-            AppError::Listen(_) => Self::Listen(error.into()),
-            AppError::Cluster(_) | AppError::Store(_) | AppError::Settings(_) => Self::Database(error.into()),
-            _ => Self::Failed(error.into()),
+            AppError::Listen(_) => Self::Listen(told),
+            AppError::Cluster(_) | AppError::Store(_) | AppError::Url(_) | AppError::Settings(_) => {
+                Self::Database(told)
+            }
+            _ => Self::Failed(told),
         }
     }
 }

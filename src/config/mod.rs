@@ -47,9 +47,6 @@ pub struct Config {
 pub struct Server {
     pub listen: Vec<SocketAddr>,
     pub cors_origins: Vec<String>,
-    pub connections: usize,
-    #[serde(rename = "header_timeout_seconds", with = "seconds")]
-    pub header_timeout: Duration,
     #[serde(rename = "request_timeout_seconds", with = "seconds")]
     pub request_timeout: Duration,
     #[serde(rename = "shutdown_grace_seconds", with = "seconds")]

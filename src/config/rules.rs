@@ -37,8 +37,6 @@ fn rule(key: &str) -> Option<Rule> {
             List(|text| text.parse::<SocketAddr>().is_ok(), "an IP:port such as 127.0.0.1:5000")
         }
         "server.cors_origins" => List(is_web_origin, "an origin such as https://audit.example.org"),
-        "server.connections" => Integer(1..=1_000_000),
-        "server.header_timeout_seconds" => Integer(1..=300),
         "server.request_timeout_seconds" => Integer(1..=3600),
         "server.shutdown_grace_seconds" => Integer(0..=3600),
         "database.url" => Secret(is_database_url, "empty or a URL beginning with postgres://"),
@@ -54,9 +52,9 @@ fn rule(key: &str) -> Option<Rule> {
         "ingest.answer_timeout_seconds" => Integer(1..=3600),
         "limits.event_body_bytes" => Integer(KIB..=16 * MIB),
         "limits.batch_body_bytes" => Integer(KIB..=GIB),
-        "limits.query_body_bytes" => Integer(KIB..=MIB),
+        "limits.query_body_bytes" => Integer(KIB..=64 * KIB),
         "limits.batch_events" => Integer(1..=10_000),
-        "limits.url_bytes" => Integer(KIB..=64 * KIB),
+        "limits.url_bytes" => Integer(KIB..=8 * KIB),
         // Another instance may change a password; no answer may rest on the old one for longer.
         "auth.cache_seconds" => Integer(0..=60),
         "auth.argon2_slots" => Integer(0..=1024),

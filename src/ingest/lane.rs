@@ -6,17 +6,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use sqlx::{Connection, PgConnection, Postgres, Transaction};
+use sqlx::{Connection, PgConnection};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use super::queue::{Group, Item, Queue};
 use super::rebuild::{self, RebuildError};
 use super::sequence::{Fate, LogState, Sequenced, sequence};
+use super::session::{Session, step};
 use super::{IngestError, LastCommit, Limits, Reason, Receipt, Recorded};
 use crate::auth::Tenant;
+use crate::event::{Envelope, NewEvent};
 use crate::metrics::{Metrics, Reason as RejectReason};
-use crate::store::{Store, log, partitions};
+use crate::store::idempotency::Known;
+use crate::store::{Store, append, idempotency, log, partitions};
 
 /// An event's time comes from the database; if that is wrong, better no event than a false one.
 const CLOCK_TOLERANCE: Duration = Duration::from_mins(5);
@@ -100,7 +103,11 @@ impl Lane {
         let reason = RejectReason { code: error.code() };
         self.metrics.events_rejected.get_or_create(&reason).inc_by(group.items.len() as u64);
         for item in group.items {
-            item.answer(Err(error.clone()));
+            let error = match error {
+                IngestError::Unknown { .. } => IngestError::Unknown { id: item.id() },
+                ref known => known.clone(),
+            };
+            item.answer(Err(error));
         }
     }
 
@@ -121,21 +128,31 @@ impl Lane {
 
     async fn attempt(&mut self, group: &mut Group) -> Result<(), Failure> {
         let begun = Instant::now();
-        let mut transaction = self.store.ingest.begin().await.map_err(Failure::of)?;
-        let sequenced = match self.prepare(&mut transaction, group).await {
+        let mut session = Session::open(&self.store.ingest).await?;
+        let mut transaction = step(session.begin()).await?;
+        let sequenced = match step(self.prepare(&mut transaction, group)).await {
             Ok(sequenced) => sequenced,
-            Err(failure) => return Err(self.roll_back(transaction, failure).await),
+            Err(failure) => {
+                if step(transaction.rollback()).await.is_ok() {
+                    session.release();
+                }
+                return Err(self.after_rollback(failure).await);
+            }
         };
         if sequenced.rows.is_empty() {
             let fates = sequenced.fates;
-            transaction.rollback().await.map_err(Failure::Disconnected)?;
+            step(transaction.rollback()).await?;
+            session.release();
             answer(&mut group.items, fates, &[]);
             return Ok(());
         }
-        if let Err(error) = transaction.commit().await {
-            warn!(tenant = %self.tenant.name, %error, "the answer to COMMIT was lost; asking the database");
-            self.state = None;
-            self.resolve(&sequenced).await?;
+        match step(transaction.commit()).await {
+            Ok(()) => session.release(),
+            Err(error) => {
+                drop(session);
+                self.state = None;
+                self.resolve(&sequenced, error).await?;
+            }
         }
         let Sequenced { rows, fates, state, .. } = sequenced;
         let outcomes: Vec<Recorded> = rows.into_iter().map(recorded).collect();
@@ -152,7 +169,7 @@ impl Lane {
         group: &'a Group,
     ) -> Result<Sequenced<'a>, Failure> {
         let items = &group.items;
-        let head = log::lock_head(transaction, self.tenant.id).await.map_err(Failure::of)?;
+        let head = log::lock_head(transaction, self.tenant.id).await?;
         check_clock(&head)?;
         let state = match self.state.take() {
             Some(state) if state.matches(&head) => state,
@@ -160,20 +177,35 @@ impl Lane {
                 .await
                 .map_err(|error| self.unreadable(error))?,
         };
-        let known = self.find_keys(transaction, items).await.map_err(Failure::of)?;
+        let known = self.find_keys(transaction, items).await?;
         let mut sequenced = sequence(items, self.tenant.log_id, &head, &state, known).map_err(|error| {
             error!(%error, "the operating system gives no random numbers");
             Failure::NotRecorded(Reason::Database)
         })?;
         self.state = Some(state);
         if group.atomic {
-            sequenced.abort_on_conflict();
+            sequenced.all_or_nothing();
         }
         if !sequenced.rows.is_empty() {
-            let Sequenced { rows, tiles, keys, head, .. } = &sequenced;
-            log::append(transaction, self.tenant.id, rows, tiles, keys, head).await.map_err(Failure::of)?;
+            self.write(transaction, &sequenced).await?;
         }
         Ok(sequenced)
+    }
+
+    async fn write(
+        &self,
+        transaction: &mut PgConnection,
+        sequenced: &Sequenced<'_>,
+    ) -> Result<(), sqlx::Error> {
+        let Sequenced { rows, tiles, keys, head, .. } = sequenced;
+        append::events(transaction, self.tenant.id, rows).await?;
+        if !tiles.is_empty() {
+            append::tiles(transaction, self.tenant.id, tiles).await?;
+        }
+        if !keys.is_empty() {
+            idempotency::insert(transaction, self.tenant.id, keys).await?;
+        }
+        append::head(transaction, self.tenant.id, head).await
     }
 
     /// A statement of its own, after the lock: the locking statement's snapshot may be older than the lock.
@@ -181,7 +213,7 @@ impl Lane {
         &self,
         transaction: &mut PgConnection,
         items: &[Item],
-    ) -> Result<Vec<log::Key>, sqlx::Error> {
+    ) -> Result<Vec<Known>, sqlx::Error> {
         let (principals, keys): (Vec<i64>, Vec<String>) = items
             .iter()
             .filter_map(|item| Some((item.recorder.principal_id, item.event.idempotency_key.clone()?)))
@@ -189,12 +221,12 @@ impl Lane {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        log::find_keys(transaction, self.tenant.id, &principals, &keys).await
+        idempotency::find(transaction, self.tenant.id, &principals, &keys).await
     }
 
     fn unreadable(&self, error: RebuildError) -> Failure {
         match error {
-            RebuildError::Database(error) => Failure::of(error),
+            RebuildError::Database(error) => error.into(),
             RebuildError::Inconsistent(what) => {
                 error!(tenant = %self.tenant.name, what, "the stored tree contradicts itself; writes are refused");
                 Failure::NotRecorded(Reason::Inconsistent)
@@ -210,13 +242,8 @@ impl Lane {
         self.last_commit.touch();
     }
 
-    async fn roll_back(&self, transaction: Transaction<'_, Postgres>, failure: Failure) -> Failure {
-        if let Err(error) = transaction.rollback().await {
-            return match failure {
-                Failure::Data(_) => Failure::Disconnected(error),
-                other => other,
-            };
-        }
+    /// What the database needs done about a failure, once it no longer holds the head.
+    async fn after_rollback(&self, failure: Failure) -> Failure {
         if matches!(failure, Failure::NotRecorded(Reason::Partition)) {
             self.make_partitions().await;
         }
@@ -230,14 +257,16 @@ impl Lane {
         }
     }
 
-    /// Asks another connection whether the group is in the log. Its lock waits for the lost transaction to end.
-    async fn resolve(&self, sequenced: &Sequenced<'_>) -> Result<(), Failure> {
+    /// The answer to COMMIT was lost. Asks another connection whether the group is in the log; locking the head
+    /// there waits for the lost transaction to end.
+    async fn resolve(&self, sequenced: &Sequenced<'_>, lost: sqlx::Error) -> Result<(), Failure> {
+        warn!(tenant = %self.tenant.name, error = %lost, "the answer to COMMIT was lost; asking the database");
         let Some(first) = sequenced.rows.first() else { return Ok(()) };
         let begun = Instant::now();
         loop {
             match self.is_recorded(first).await {
                 Ok(true) => return Ok(()),
-                Ok(false) => return Err(Failure::NotRecorded(Reason::Database)),
+                Ok(false) => return Err(Failure::Disconnected(lost)),
                 Err(error) if begun.elapsed() > RESOLVE_FOR => {
                     error!(tenant = %self.tenant.name, %error, first.seq, "a commit stays in doubt");
                     return Err(Failure::InDoubt);
@@ -247,12 +276,14 @@ impl Lane {
         }
     }
 
-    async fn is_recorded(&self, row: &log::Row<'_>) -> Result<bool, sqlx::Error> {
-        let mut connection = self.store.ingest.acquire().await?;
-        let mut transaction = connection.begin().await?;
-        log::lock_head(&mut transaction, self.tenant.id).await?;
-        let there = log::contains(&mut transaction, self.tenant.id, row.received_at, row.seq, row.id).await?;
-        transaction.rollback().await?;
+    async fn is_recorded(&self, row: &append::Row<'_>) -> Result<bool, sqlx::Error> {
+        let mut session = Session::open(&self.store.ingest).await?;
+        let mut transaction = step(session.begin()).await?;
+        step(log::lock_head(&mut transaction, self.tenant.id)).await?;
+        let there = log::contains(&mut transaction, self.tenant.id, row.received_at, row.seq, row.id);
+        let there = step(there).await?;
+        step(transaction.rollback()).await?;
+        session.release();
         Ok(there)
     }
 }
@@ -263,9 +294,9 @@ impl LogState {
     }
 }
 
-impl Failure {
-    /// Sorts an error of a statement before COMMIT.
-    fn of(error: sqlx::Error) -> Self {
+/// Sorts an error of a statement before COMMIT.
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
         let sqlx::Error::Database(database) = &error else {
             return match error {
                 sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => Self::Disconnected(error),
@@ -302,7 +333,7 @@ fn check_clock(head: &log::Head) -> Result<(), Failure> {
     Ok(())
 }
 
-fn recorded(row: log::Row<'_>) -> Recorded {
+fn recorded(row: append::Row<'_>) -> Recorded {
     Recorded {
         id: row.id,
         seq: row.seq,
@@ -323,18 +354,29 @@ fn answer(items: &mut Vec<Item>, fates: Vec<Fate>, recorded: &[Recorded]) {
     for (item, fate) in items.drain(..).zip(fates) {
         let outcome = match fate {
             Fate::Recorded(row) => Ok(recorded[row].clone()),
-            Fate::Duplicate(key) => Ok(Recorded {
-                id: key.event_id,
-                seq: key.seq,
-                timestamp: key.received_at,
-                received_at: key.received_at,
-                duplicate: true,
-                receipt: None,
-            }),
+            Fate::Duplicate(known) => Ok(original(*known, &item.event)),
             Fate::Conflict(key) => Err(IngestError::KeyConflict { seq: key.seq, id: key.event_id }),
             Fate::Aborted => Err(IngestError::Aborted),
             Fate::Dropped => Err(IngestError::NotRecorded(Reason::Timeout)),
         };
         item.answer(outcome);
+    }
+}
+
+/// What was answered, or should have been, when the event was recorded of which `copy` is a repetition.
+fn original(known: Known, copy: &NewEvent) -> Recorded {
+    let Known { key, evidence } = known;
+    Recorded {
+        id: key.event_id,
+        seq: key.seq,
+        timestamp: copy.timestamp.unwrap_or(key.received_at),
+        received_at: key.received_at,
+        duplicate: true,
+        receipt: evidence.map(|evidence| Receipt {
+            entry: evidence.entry,
+            envelope: Envelope::new(copy, key.received_at, &evidence.recorded_by).canonical(),
+            envelope_salt: evidence.envelope_salt,
+            payload_salt: evidence.payload_salt,
+        }),
     }
 }

@@ -8,6 +8,7 @@ mod lane;
 mod queue;
 mod rebuild;
 mod sequence;
+mod session;
 mod ticket;
 
 use std::collections::HashMap;
@@ -20,9 +21,9 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::auth::{Principal, Tenant};
-use crate::event::{self, ENTRY_LEN, Entry, Envelope, NewEvent, Salt, Timestamp};
+use crate::event::{ENTRY_LEN, NewEvent, Salt, Timestamp};
 use crate::metrics::Metrics;
-use crate::store::{Store, log};
+use crate::store::Store;
 use queue::{Load, Queue};
 use ticket::Outcome;
 
@@ -58,7 +59,7 @@ pub struct Recorded {
     pub received_at: Timestamp,
     /// It was there already, under the same idempotency key.
     pub duplicate: bool,
-    /// Absent for a duplicate whose original has been redacted since.
+    /// Absent only for a duplicate whose original can no longer be read.
     pub receipt: Option<Receipt>,
 }
 
@@ -88,6 +89,9 @@ pub enum IngestError {
     Unknown { id: Option<Uuid> },
 }
 
+/// The code of an answer that leaves open whether the event is recorded.
+pub const UNKNOWN: &str = "unknown";
+
 impl IngestError {
     /// A stable name, for answers and metrics.
     pub fn code(&self) -> &'static str {
@@ -97,7 +101,7 @@ impl IngestError {
             Self::Refused(_) => "refused_by_database",
             Self::Aborted => "atomic_aborted",
             Self::NotRecorded(_) => "not_recorded",
-            Self::Unknown { .. } => "unknown",
+            Self::Unknown { .. } => UNKNOWN,
         }
     }
 }
@@ -128,6 +132,11 @@ pub struct Ingest {
     last_commit: Arc<LastCommit>,
 }
 
+struct RunningLane {
+    queue: Arc<Queue>,
+    task: JoinHandle<()>,
+}
+
 /// When this instance last committed events; written by its lanes.
 #[derive(Debug, Default)]
 struct LastCommit(Mutex<Option<Instant>>);
@@ -140,8 +149,7 @@ impl LastCommit {
 
 #[derive(Default)]
 struct Lanes {
-    by_tenant: HashMap<i32, Arc<Queue>>,
-    tasks: Vec<JoinHandle<()>>,
+    by_tenant: HashMap<i32, RunningLane>,
     closed: bool,
 }
 
@@ -162,8 +170,6 @@ impl Ingest {
         let count = events.len();
         let recorder =
             Recorder { principal_id: principal.user_id, recorded_by: principal.recorded_by().into() };
-        let keyed: Vec<_> =
-            events.iter().map(|event| event.idempotency_key.is_some().then(|| event.clone())).collect();
         let (queue, active) = match self.lane(&principal.tenant) {
             Ok(lane) => lane,
             Err(error) => return vec![Err(error); count],
@@ -172,41 +178,10 @@ impl Ingest {
             Ok(pushed) => pushed,
             Err(error) => return vec![Err(error); count],
         };
-        let mut outcomes = match timeout(self.limits.answer_timeout, answer).await {
+        match timeout(self.limits.answer_timeout, answer).await {
             Ok(Ok(outcomes)) => outcomes,
             Ok(Err(_)) | Err(_) => ticket.abandon(),
-        };
-        for (outcome, event) in outcomes.iter_mut().zip(keyed) {
-            if let (Ok(recorded), Some(event)) = (outcome, event)
-                && recorded.duplicate
-            {
-                recorded.receipt = self.original_receipt(principal.tenant.id, recorded, &event).await;
-                recorded.timestamp = event.timestamp.unwrap_or(recorded.received_at);
-            }
         }
-        outcomes
-    }
-
-    /// The receipt of an event recorded earlier, of which `event` is a copy.
-    async fn original_receipt(
-        &self,
-        tenant_id: i32,
-        recorded: &Recorded,
-        event: &NewEvent,
-    ) -> Option<Receipt> {
-        let evidence =
-            log::evidence(&self.store.query, tenant_id, recorded.received_at, recorded.seq).await.ok()??;
-        let envelope = Envelope::new(event, recorded.received_at, &evidence.recorded_by?).canonical();
-        let envelope_salt = evidence.envelope_salt?;
-        let committed = Entry::parse(&evidence.entry)?.envelope;
-        // A receipt that does not open its entry would be no evidence.
-        (event::commitment(event::Label::Envelope, &envelope_salt, envelope.as_bytes()) == committed)
-            .then_some(Receipt {
-                entry: evidence.entry,
-                envelope,
-                envelope_salt,
-                payload_salt: evidence.payload_salt,
-            })
     }
 
     /// The tenant's queue, with a lane working on it, and the number of tenants that have something queued.
@@ -215,10 +190,20 @@ impl Ingest {
         if lanes.closed {
             return Err(IngestError::NotRecorded(Reason::Closing));
         }
-        let active = lanes.by_tenant.values().filter(|queue| !queue.is_idle()).count();
-        if let Some(queue) = lanes.by_tenant.get(&tenant.id) {
-            return Ok((Arc::clone(queue), active));
+        let active = lanes.by_tenant.values().filter(|lane| !lane.queue.is_idle()).count();
+        match lanes.by_tenant.get(&tenant.id) {
+            Some(lane) if !lane.task.is_finished() => Ok((Arc::clone(&lane.queue), active)),
+            // None yet, or it panicked: that has been logged, and must not close the log to its tenant.
+            _ => {
+                let lane = self.start_lane(tenant);
+                let queue = Arc::clone(&lane.queue);
+                lanes.by_tenant.insert(tenant.id, lane);
+                Ok((queue, active))
+            }
         }
+    }
+
+    fn start_lane(&self, tenant: &Arc<Tenant>) -> RunningLane {
         let queue = Arc::new(Queue::new(Arc::clone(&self.load), self.limits));
         let lane = lane::Lane::new(
             self.store.clone(),
@@ -228,9 +213,7 @@ impl Ingest {
             Arc::clone(&self.metrics),
             Arc::clone(&self.last_commit),
         );
-        lanes.tasks.push(tokio::spawn(lane.run()));
-        lanes.by_tenant.insert(tenant.id, Arc::clone(&queue));
-        Ok((queue, active))
+        RunningLane { queue, task: tokio::spawn(lane.run()) }
     }
 
     /// Events and bytes that wait or are being committed.
@@ -245,15 +228,15 @@ impl Ingest {
 
     /// Lets nothing more in and waits until everything accepted has been answered.
     pub async fn drain(&self) {
-        let tasks = {
+        let running = {
             let mut lanes = self.lanes();
             lanes.closed = true;
-            lanes.by_tenant.values().for_each(|queue| queue.close());
-            std::mem::take(&mut lanes.tasks)
+            std::mem::take(&mut lanes.by_tenant)
         };
-        for task in tasks {
-            // A lane that panicked has been logged; its submitters were told "unknown".
-            let _ = task.await;
+        running.values().for_each(|lane| lane.queue.close());
+        for lane in running.into_values() {
+            // A lane that panicked has been logged; its submitters learn at their deadline what is known.
+            let _ = lane.task.await;
         }
     }
 

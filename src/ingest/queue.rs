@@ -40,6 +40,10 @@ impl Item {
         self.ticket.begin(self.index, id)
     }
 
+    pub(super) fn id(&self) -> Option<uuid::Uuid> {
+        self.ticket.id(self.index)
+    }
+
     pub(super) fn rolled_back(&self) {
         self.ticket.rolled_back(self.index);
     }
@@ -99,6 +103,8 @@ struct Waiting {
     singles: VecDeque<Item>,
     /// Chunks of batches. One goes along with each group of singles, so that neither waits for all of the other.
     chunks: VecDeque<Group>,
+    /// Singles went ahead of a chunk that could not go along; now it is the chunk's turn.
+    chunk_is_next: bool,
     closed: bool,
 }
 
@@ -198,7 +204,31 @@ impl Queue {
 }
 
 impl Waiting {
+    /// Singles, and with them the first chunk of a batch if it fits; one that does not takes turns with them.
     fn take_group(&mut self) -> Option<Group> {
+        if std::mem::take(&mut self.chunk_is_next)
+            && let Some(chunk) = self.chunks.pop_front()
+        {
+            return Some(chunk);
+        }
+        let (mut items, bytes) = self.take_singles();
+        let alone = bytes > LARGE_EVENT_BYTES && items.len() == 1;
+        let fits = |chunk: &mut Group| {
+            let small = !chunk.atomic && !chunk.is_large() && bytes + chunk.bytes() <= 2 * GROUP_BYTES;
+            items.is_empty() || !alone && small
+        };
+        match self.chunks.pop_front_if(fits) {
+            Some(chunk) => {
+                items.extend(chunk.items);
+                return Some(Group { items, atomic: chunk.atomic });
+            }
+            None => self.chunk_is_next = !self.chunks.is_empty(),
+        }
+        (!items.is_empty()).then_some(Group { items, atomic: false })
+    }
+
+    /// One large event, or as many others as go into one transaction; and their bytes.
+    fn take_singles(&mut self) -> (Vec<Item>, usize) {
         let mut items = Vec::new();
         let mut bytes = 0;
         while let Some(next) = self.singles.front() {
@@ -210,20 +240,10 @@ impl Waiting {
             bytes += size;
             items.extend(self.singles.pop_front());
             if alone {
-                return Some(Group { items, atomic: false });
+                break;
             }
         }
-        let fits = |chunk: &Group| {
-            items.is_empty()
-                || !chunk.atomic && (bytes + chunk.bytes() <= 2 * GROUP_BYTES) && !chunk.is_large()
-        };
-        if self.chunks.front().is_some_and(fits)
-            && let Some(chunk) = self.chunks.pop_front()
-        {
-            items.extend(chunk.items);
-            return Some(Group { items, atomic: chunk.atomic });
-        }
-        (!items.is_empty()).then_some(Group { items, atomic: false })
+        (items, bytes)
     }
 }
 

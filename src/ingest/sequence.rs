@@ -11,7 +11,9 @@ use super::ids::next_id;
 use super::queue::Item;
 use crate::event::{self, Entry, EntryKind, Envelope, NewEvent, Salt, Timestamp};
 use crate::merkle::{Hash, Tree, leaf_hash};
-use crate::store::log::{Head, Key, NewTile, Row};
+use crate::store::append::{NewTile, Row};
+use crate::store::idempotency::{Evidence, Key, Known};
+use crate::store::log::Head;
 
 /// A writer's memory of its log, valid as long as the head says the same.
 #[derive(Clone)]
@@ -27,7 +29,7 @@ pub(super) enum Fate {
     /// It is row `.0`.
     Recorded(usize),
     /// Its key already stands for an event with the same content.
-    Duplicate(Box<Key>),
+    Duplicate(Box<Known>),
     /// Its key already stands for another event, or for one that was redacted.
     Conflict(Box<Key>),
     /// Another event of the same atomic submission cannot be recorded.
@@ -52,12 +54,12 @@ pub(super) fn sequence<'a>(
     log_id: Uuid,
     head: &Head,
     state: &LogState,
-    known: Vec<Key>,
+    known: Vec<Known>,
 ) -> Result<Sequenced<'a>, getrandom::Error> {
     let mut random = vec![0_u8; items.len() * RANDOM_BYTES];
     getrandom::fill(&mut random)?;
-    let mut known: HashMap<(i64, String), Key> =
-        known.into_iter().map(|key| ((key.principal_id, key.key.clone()), key)).collect();
+    let mut known: HashMap<(i64, String), Known> =
+        known.into_iter().map(|known| ((known.key.principal_id, known.key.key.clone()), known)).collect();
     let mut sequenced = Sequenced {
         rows: Vec::with_capacity(items.len()),
         tiles: Vec::new(),
@@ -86,12 +88,13 @@ fn take16(random: &[u8], n: usize) -> Salt {
 }
 
 impl<'a> Sequenced<'a> {
-    /// For an atomic group: one conflict, and nothing is recorded.
-    pub(super) fn abort_on_conflict(&mut self) {
-        if self.fates.iter().any(|fate| matches!(fate, Fate::Conflict(_))) {
+    /// For an atomic group: one conflict, or a submitter who left meanwhile, and nothing is recorded.
+    pub(super) fn all_or_nothing(&mut self) {
+        let is_missing = |fate: &Fate| matches!(fate, Fate::Conflict(_) | Fate::Dropped);
+        if self.fates.iter().any(is_missing) {
             self.rows.clear();
             for fate in &mut self.fates {
-                if !matches!(fate, Fate::Conflict(_)) {
+                if !is_missing(fate) {
                     *fate = Fate::Aborted;
                 }
             }
@@ -103,12 +106,14 @@ impl<'a> Sequenced<'a> {
         item: &'a Item,
         log_id: Uuid,
         random: &[u8],
-        known: &mut HashMap<(i64, String), Key>,
+        known: &mut HashMap<(i64, String), Known>,
     ) -> Fate {
         let identity = item.event.idempotency_key.clone().map(|key| (item.recorder.principal_id, key));
-        if let Some(key) = identity.as_ref().and_then(|identity| known.get(identity)) {
-            let key = Box::new(key.clone());
-            return if is_same(&item.event, &key) { Fate::Duplicate(key) } else { Fate::Conflict(key) };
+        if let Some(known) = identity.as_ref().and_then(|identity| known.get(identity)) {
+            return match is_same(&item.event, &known.key) {
+                true => Fate::Duplicate(Box::new(known.clone())),
+                false => Fate::Conflict(Box::new(known.key.clone())),
+            };
         }
         let id =
             next_id(self.head.last_id, self.head.last_received_at, u128::from_be_bytes(take16(random, 2)));
@@ -128,7 +133,8 @@ impl<'a> Sequenced<'a> {
                 content: Some((salt, content_mac(&salt, &item.event))),
             };
             self.keys.push(key.clone());
-            known.insert(identity, key);
+            let evidence = self.rows.last().map(evidence);
+            known.insert(identity, Known { key, evidence });
         }
         Fate::Recorded(self.rows.len() - 1)
     }
@@ -173,6 +179,16 @@ impl<'a> Sequenced<'a> {
             self.tiles.push(NewTile { tile, received_at: times });
         }
         leaf
+    }
+}
+
+/// What a repetition of the event within the same group is answered with.
+fn evidence(row: &Row<'_>) -> Evidence {
+    Evidence {
+        entry: row.entry,
+        recorded_by: row.envelope.recorded_by.clone(),
+        envelope_salt: row.envelope_salt,
+        payload_salt: row.payload.map(|(_, salt)| salt),
     }
 }
 

@@ -68,6 +68,11 @@ impl Ticket {
         !state.abandoned
     }
 
+    /// The id under which the event is being committed.
+    pub(super) fn id(&self, index: usize) -> Option<Uuid> {
+        self.lock().ids[index]
+    }
+
     /// The transaction was rolled back; the event is nowhere.
     pub(super) fn rolled_back(&self, index: usize) {
         self.lock().ids[index] = None;

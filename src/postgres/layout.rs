@@ -103,6 +103,8 @@ fn lock(data_dir: &Path, me: &Account) -> Result<File, ClusterError> {
     let path = data_dir.join("pg.lock");
     let mut file = File::options()
         .create(true)
+        // Whoever can open the file can lock it, and keep the service from starting.
+        .mode(0o600)
         .truncate(false)
         .read(true)
         .write(true)

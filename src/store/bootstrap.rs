@@ -70,6 +70,9 @@ async fn prepare_database(owner: &mut PgConnection, options: OpenOptions) -> Res
     sqlx::migrate!().run(&mut *owner).await?;
     let privileges = match grant(owner).await {
         Ok(()) => Privileges::Separate,
+        Err(source) if !lacks_privilege(&source) => {
+            return Err(StoreError::Prepare { step: "privileges", source });
+        }
         Err(reason) => {
             warn!(
                 %reason,
@@ -86,6 +89,12 @@ async fn prepare_database(owner: &mut PgConnection, options: OpenOptions) -> Res
         info!(partitions = ?made, "made {} partitions", made.len());
     }
     Ok(privileges)
+}
+
+/// Anything else, such as a connection that broke, is no reason to go on as the owner.
+fn lacks_privilege(error: &sqlx::Error) -> bool {
+    const INSUFFICIENT_PRIVILEGE: &str = "42501";
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(INSUFFICIENT_PRIVILEGE))
 }
 
 async fn lock(owner: &mut PgConnection, statement: &'static str) -> Result<(), StoreError> {
@@ -163,7 +172,8 @@ async fn grant(owner: &mut PgConnection) -> Result<(), sqlx::Error> {
         transaction.execute("GRANT eventlogger_writer, eventlogger_reader TO CURRENT_USER").await?;
     }
     for statement in [
-        "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, eventlogger_writer, eventlogger_reader",
+        "REVOKE ALL ON settings, tenants, users, tokens, credential_revision, heads, events, tiles, idempotency \
+         FROM PUBLIC, eventlogger_writer, eventlogger_reader",
         "REVOKE ALL ON FUNCTION ensure_event_partitions(int) FROM PUBLIC",
         "GRANT USAGE ON SCHEMA public TO eventlogger_writer, eventlogger_reader",
         "GRANT SELECT, UPDATE ON heads TO eventlogger_writer",

@@ -84,6 +84,8 @@ impl Access {
         let options = self.as_identity(Identity::Writer).options([
             ("synchronous_commit", "on"),
             ("lock_timeout", "10s"),
+            // Whoever waited for the head must see the newest one; the stricter levels fail instead.
+            ("default_transaction_isolation", "read committed"),
             ("jit", "off"),
         ]);
         self.pool(Identity::Writer, privileges, sizes.ingest, sizes, options)
@@ -103,7 +105,8 @@ impl Access {
     }
 
     pub(super) fn control_pool(&self, privileges: Privileges, sizes: PoolSizes) -> PgPool {
-        let options = self.owner().options([("statement_timeout", "10s"), ("lock_timeout", "2s")]);
+        let timeout = sizes.query_timeout.as_millis().to_string();
+        let options = self.owner().options([("statement_timeout", timeout.as_str()), ("lock_timeout", "2s")]);
         self.pool(Identity::Owner, privileges, sizes.control, sizes, options)
     }
 

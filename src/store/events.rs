@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::event::{EntryKind, Envelope, Event, Level, Outcome, Timestamp};
 use crate::query::compile::{self, Bind, Sql};
 use crate::query::{Position, Search};
+use crate::store::read::read;
 
 /// SQLSTATE query_canceled: the statement ran into its timeout.
 const QUERY_CANCELED: &str = "57014";
@@ -41,8 +42,10 @@ impl From<sqlx::Error> for ReadError {
 
 /// The log's current epoch, which cursors are sealed to; 0 before the first event.
 pub async fn epoch(pool: &PgPool, tenant_id: i32) -> Result<i32, ReadError> {
-    let epoch = sqlx::query_scalar!("SELECT epoch FROM heads WHERE tenant_id = $1", tenant_id);
-    Ok(epoch.fetch_optional(pool).await?.unwrap_or(0))
+    let epoch = read(pool, || {
+        sqlx::query_scalar!("SELECT epoch FROM heads WHERE tenant_id = $1", tenant_id).fetch_optional(pool)
+    });
+    Ok(epoch.await?.unwrap_or(0))
 }
 
 /// The page after `position`; the first event is on it whatever its size.
@@ -53,7 +56,7 @@ pub async fn page(
     position: Option<Position>,
 ) -> Result<Page, ReadError> {
     let sql = compile::page(tenant_id, search, position);
-    let rows: Vec<PageRow> = prepare(&sql)?.fetch_all(pool).await?;
+    let rows: Vec<PageRow> = read(pool, async || prepare(&sql)?.fetch_all(pool).await).await?;
     let found = rows.first().map_or(0, |row| row.found);
     let more = usize::try_from(found).is_ok_and(|found| found > rows.len());
     let events = rows.into_iter().filter_map(|row| row.event.into_event()).collect();
@@ -63,38 +66,44 @@ pub async fn page(
 pub async fn by_id(pool: &PgPool, tenant_id: i32, id: Uuid) -> Result<Option<Event>, ReadError> {
     // Ids of events are made here, version 7; nothing else can be one.
     let Some((from, to)) = compile::id_millisecond(id) else { return Ok(None) };
-    let row = sqlx::query_as!(
-        EventRow,
-        r#"SELECT seq, id, received_at, kind, level, event_type, user_identity, "timestamp", source, outcome,
+    let row = || {
+        sqlx::query_as!(
+            EventRow,
+            r#"SELECT seq, id, received_at, kind, level, event_type, user_identity, "timestamp", source, outcome,
                   target, message, ip, correlation_id, recorded_by, idempotency_key, lossy, payload
            FROM events WHERE tenant_id = $1 AND id = $2 AND received_at >= $3 AND received_at < $4"#,
-        tenant_id,
-        id,
-        OffsetDateTime::from(from),
-        OffsetDateTime::from(to),
-    );
-    Ok(row.fetch_optional(pool).await?.and_then(EventRow::into_event))
+            tenant_id,
+            id,
+            OffsetDateTime::from(from),
+            OffsetDateTime::from(to),
+        )
+        .fetch_optional(pool)
+    };
+    Ok(read(pool, row).await?.and_then(EventRow::into_event))
 }
 
 /// The exact bytes of `event_data`; `None` if there is no such event, or it has none.
 pub async fn payload(pool: &PgPool, tenant_id: i32, id: Uuid) -> Result<Option<Vec<u8>>, ReadError> {
     let Some((from, to)) = compile::id_millisecond(id) else { return Ok(None) };
-    let payload = sqlx::query_scalar!(
-        "SELECT payload FROM events WHERE tenant_id = $1 AND id = $2 AND received_at >= $3 AND received_at < $4",
-        tenant_id,
-        id,
-        OffsetDateTime::from(from),
-        OffsetDateTime::from(to),
-    );
-    Ok(payload.fetch_optional(pool).await?.flatten())
+    let payload = || {
+        sqlx::query_scalar!(
+            "SELECT payload FROM events WHERE tenant_id = $1 AND id = $2 AND received_at >= $3 AND received_at < $4",
+            tenant_id,
+            id,
+            OffsetDateTime::from(from),
+            OffsetDateTime::from(to),
+        )
+        .fetch_optional(pool)
+    };
+    Ok(read(pool, payload).await?.flatten())
 }
 
 type Prepared<'q> = sqlx::query::QueryAs<'q, sqlx::Postgres, PageRow, PgArguments>;
 
-fn prepare(sql: &Sql) -> Result<Prepared<'_>, ReadError> {
+fn prepare(sql: &Sql) -> Result<Prepared<'_>, sqlx::Error> {
     let mut arguments = PgArguments::default();
     for bind in sql.binds() {
-        add(&mut arguments, bind).map_err(|error| ReadError::Database(sqlx::Error::Encode(error)))?;
+        add(&mut arguments, bind).map_err(sqlx::Error::Encode)?;
     }
     #[expect(clippy::disallowed_methods, reason = "compiled SQL holds constant text and binds only")]
     let text = sqlx::AssertSqlSafe(sql.text());

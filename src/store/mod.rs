@@ -1,12 +1,16 @@
 //! All SQL of the service: one statement, one function. The only exception is `query::compile`.
 
+pub mod append;
 pub mod bootstrap;
 mod connect;
 pub mod events;
+pub mod idempotency;
 pub mod log;
 pub mod partitions;
 pub mod principals;
+mod read;
 pub mod settings;
+mod values;
 
 use std::fmt;
 

@@ -12,6 +12,8 @@ pub mod users;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction, types::Uuid};
 use time::OffsetDateTime;
 
+use super::read::read;
+
 /// Why a change was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
@@ -51,7 +53,7 @@ pub struct TenantRow {
 
 /// Grows with every change of a user, token or tenant.
 pub async fn revision(pool: &PgPool) -> sqlx::Result<i64> {
-    sqlx::query_scalar!("SELECT revision FROM credential_revision").fetch_one(pool).await
+    read(pool, || sqlx::query_scalar!("SELECT revision FROM credential_revision").fetch_one(pool)).await
 }
 
 /// Begins a change; it holds once the transaction is committed.

@@ -167,7 +167,7 @@ async fn audit_tiles(database: &PgPool, tenant: i32, leaves: &[Hash]) {
     assert_eq!(misdated, 0, "tenant {tenant}: tiles carry the times of their events");
 }
 
-/// Keys point at events that are there.
+/// Keys point at events that are there, and events with a key are pointed at.
 async fn audit_keys(database: &PgPool, tenant: i32, leaves: &[Hash]) {
     let keys: Vec<(i64, Vec<u8>, bool)> = sqlx::query_as(
         "SELECT i.seq, i.leaf_hash, e.id IS NOT NULL FROM idempotency i
@@ -182,6 +182,17 @@ async fn audit_keys(database: &PgPool, tenant: i32, leaves: &[Hash]) {
     for (seq, hash, there) in keys {
         assert!(there, "tenant {tenant}: the key of seq {seq} points at its event");
         assert_eq!(hash, leaves[seq as usize], "tenant {tenant}: the key of seq {seq} has its leaf hash");
+    }
+    let forgotten: Option<i64> = sqlx::query_scalar(
+        "SELECT seq FROM events e WHERE tenant_id = $1 AND idempotency_key IS NOT NULL
+         AND NOT EXISTS (SELECT FROM idempotency i WHERE i.tenant_id = $1 AND i.seq = e.seq) LIMIT 1",
+    )
+    .bind(tenant)
+    .fetch_optional(database)
+    .await
+    .expect("keyed events");
+    if let Some(seq) = forgotten {
+        panic!("tenant {tenant}: the key of seq {seq} is kept for ever, but it is not there");
     }
 }
 

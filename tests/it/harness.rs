@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -106,7 +107,8 @@ impl World {
 
 impl SharedCluster {
     fn start() -> Self {
-        let folder = tempfile::Builder::new().prefix("eventlogger-it-").tempdir().expect("a folder");
+        let folder =
+            tempfile::Builder::new().prefix("eventlogger-it-").tempdir_in(fast_folder()).expect("a folder");
         // The cluster's user must be able to pass when the tests run as root.
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("chmod");
         let runtime = runtime();
@@ -144,6 +146,16 @@ async fn make_templates(superuser: &PgConnectOptions, owner: &PgConnectOptions) 
     let database = app::open_store(&config).await.expect("a migrated database");
     app::ensure_first_user(&database.store, &config).await.expect("a first user");
     database.close().await;
+}
+
+/// Memory, if there is plenty: a database per test is a thousand files to sync, and no test here cuts the power.
+fn fast_folder() -> PathBuf {
+    const PLENTY_BYTES: u64 = 4 << 30;
+    let memory = PathBuf::from("/dev/shm");
+    match rustix::fs::statvfs(&memory) {
+        Ok(found) if found.f_bavail * found.f_frsize >= PLENTY_BYTES => memory,
+        _ => std::env::temp_dir(),
+    }
 }
 
 fn runtime() -> Runtime {

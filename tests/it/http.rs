@@ -1,5 +1,6 @@
 //! A small HTTP client: what a test says is what is sent.
 
+use std::error::Error;
 use std::net::SocketAddr;
 
 use base64::Engine;
@@ -111,15 +112,19 @@ impl Request {
     }
 
     pub async fn send(self) -> Response {
+        self.try_send().await.expect("an answer")
+    }
+
+    /// For tests in which the connection may break.
+    pub async fn try_send(self) -> Result<Response, Box<dyn Error + Send + Sync>> {
         let request = match self.authorization {
             Some(authorization) => self.request.header("authorization", authorization),
             None => self.request,
         };
         let request = request.body(Full::new(self.body)).expect("a well-formed request");
-        let response = self.client.http.request(request).await.expect("an answer");
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.expect("a whole body").to_bytes();
-        Response { status: head.status, headers: head.headers, body }
+        let (head, body) = self.client.http.request(request).await?.into_parts();
+        let body = body.collect().await?.to_bytes();
+        Ok(Response { status: head.status, headers: head.headers, body })
     }
 }
 

@@ -13,6 +13,8 @@
 mod auditor;
 mod harness;
 mod http;
+mod journal;
+mod proxy;
 
 mod accounts;
 mod auth;
@@ -22,7 +24,9 @@ mod bad_bodies;
 mod bad_searches;
 mod credentials;
 mod docs_page;
+mod faults;
 mod front_door;
+mod operators;
 mod pages;
 mod query;
 mod reading;
@@ -46,7 +50,9 @@ fn main() -> ExitCode {
         bad_searches::trials(&world),
         credentials::trials(&world),
         docs_page::trials(&world),
+        faults::trials(&world),
         front_door::trials(&world),
+        operators::trials(&world),
         pages::trials(&world),
         query::trials(&world),
         reading::trials(&world),

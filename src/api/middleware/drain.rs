@@ -6,7 +6,7 @@ use http::{HeaderValue, StatusCode, header};
 use poem::{Endpoint, IntoResponse, Request, Response, Result};
 use tokio::sync::watch;
 
-use crate::api::problem::Problem;
+use crate::api::{API_PREFIX, problem::Problem};
 
 pub(crate) async fn refuse<E: Endpoint<Output = Response>>(
     next: Arc<E>,
@@ -14,7 +14,8 @@ pub(crate) async fn refuse<E: Endpoint<Output = Response>>(
     draining: watch::Receiver<bool>,
 ) -> Result<Response> {
     // The health checks answer to the end: the process is alive, and `ready` tells for itself.
-    let is_health = request.uri().path().starts_with("/health/");
+    let path = request.uri().path();
+    let is_health = path.strip_prefix(API_PREFIX).unwrap_or(path).starts_with("/health/");
     if !*draining.borrow() || is_health {
         return next.call(request).await;
     }

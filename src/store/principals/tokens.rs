@@ -4,6 +4,7 @@ use sqlx::{PgPool, types::Uuid};
 use time::OffsetDateTime;
 
 use super::{ChangeError, begin_change, tenant_id, users::locate};
+use crate::store::read::read;
 
 /// What a presented token is checked against. Roles are those of the token; the owner's limit them.
 pub struct LoginToken {
@@ -53,20 +54,22 @@ pub struct TokenUse {
 }
 
 pub async fn find_token(pool: &PgPool, tenant: &str, sha256: &[u8; 32]) -> sqlx::Result<Option<LoginToken>> {
-    sqlx::query_as!(
-        LoginToken,
-        r#"SELECT t.tenant_id, t.log_id, k.token_id, k.prefix, k.roles, k.expires_at,
+    let token = || {
+        sqlx::query_as!(
+            LoginToken,
+            r#"SELECT t.tenant_id, t.log_id, k.token_id, k.prefix, k.roles, k.expires_at,
                   k.revoked_at IS NOT NULL AS "revoked!", u.user_id AS owner_id, u.name AS owner,
                   u.roles AS owner_roles, u.disabled AS owner_disabled
            FROM tenants t
            JOIN tokens k USING (tenant_id)
            JOIN users u USING (tenant_id, user_id)
            WHERE t.name = $1 AND k.secret_sha256 = $2"#,
-        tenant,
-        sha256
-    )
-    .fetch_optional(pool)
-    .await
+            tenant,
+            sha256
+        )
+        .fetch_optional(pool)
+    };
+    read(pool, token).await
 }
 
 /// The tokens of one tenant, or of all, newest first.

@@ -4,6 +4,7 @@ use sqlx::{PgConnection, PgPool, types::Uuid};
 use time::OffsetDateTime;
 
 use super::{ChangeError, begin_change, insert_tenant, tenant_id};
+use crate::store::read::read;
 
 /// What a login is checked against. No `Debug`: it holds the hash of a password.
 pub struct LoginUser {
@@ -49,16 +50,18 @@ impl StoredCredential {
 
 /// One statement whether or not tenant and user exist, so that both take the same time.
 pub async fn find_login(pool: &PgPool, tenant: &str, name: &str) -> sqlx::Result<Option<LoginUser>> {
-    sqlx::query_as!(
-        LoginUser,
-        "SELECT t.tenant_id, t.log_id, u.user_id, u.password_hash, u.secret_sha256, u.roles, u.disabled
+    let user = || {
+        sqlx::query_as!(
+            LoginUser,
+            "SELECT t.tenant_id, t.log_id, u.user_id, u.password_hash, u.secret_sha256, u.roles, u.disabled
          FROM tenants t JOIN users u USING (tenant_id)
          WHERE t.name = $1 AND u.name = $2",
-        tenant,
-        name
-    )
-    .fetch_optional(pool)
-    .await
+            tenant,
+            name
+        )
+        .fetch_optional(pool)
+    };
+    read(pool, user).await
 }
 
 /// The users of one tenant, or of all.
