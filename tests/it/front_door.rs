@@ -201,6 +201,7 @@ fn abuses(client: &Client, method: &Method, path: &str) -> Vec<Request> {
         to("").anonymous(),
         to("").user("nobody", "wrong"),
         to("").user("helpless", PASSWORD),
+        to("").header("x-tenant", "nowhere"),
         to("?unknown=1"),
         to("?limit=0"),
         to(&format!("?a={}", "x".repeat(9_000))),

@@ -23,9 +23,11 @@ mod auth_users;
 mod bad_bodies;
 mod bad_searches;
 mod credentials;
+mod docs_page;
 mod faults;
 mod front_door;
 mod operators;
+mod pages;
 mod query;
 mod reading;
 mod recording;
@@ -44,12 +46,14 @@ fn main() -> ExitCode {
         auth::trials(&world),
         auth_tokens::trials(&world),
         auth_users::trials(&world),
-        faults::trials(&world),
-        operators::trials(&world),
         bad_bodies::trials(&world),
         bad_searches::trials(&world),
         credentials::trials(&world),
+        docs_page::trials(&world),
+        faults::trials(&world),
         front_door::trials(&world),
+        operators::trials(&world),
+        pages::trials(&world),
         query::trials(&world),
         reading::trials(&world),
         recording::trials(&world),

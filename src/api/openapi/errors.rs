@@ -1,5 +1,5 @@
 //! Which errors an operation can answer. They follow from its shape, so no handler repeats them and none
-//! is forgotten: a login can fail, a body can be too large, what is addressed by a path can be missing.
+//! is forgotten: a login can fail, a body can be too large, what is addressed can be missing.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ const MEANINGS: [(u16, &str); 13] = [
     (400, "The request cannot be understood; `errors` says where."),
     (401, "No valid credentials."),
     (403, "The role is missing, or the request comes from a page of a foreign origin."),
-    (404, "There is no such thing in your tenant."),
+    (404, "There is no such thing in the tenant, or no tenant of the name in `X-Tenant`."),
     (408, "The body did not arrive in time."),
     (409, "In conflict with what is recorded."),
     (413, "The body is too large; the problem names the limit."),
@@ -43,11 +43,9 @@ fn possible(path: &str, operation: &Map<String, Value>) -> BTreeSet<u16> {
     if path != "/health/live" {
         statuses.insert(503);
     }
-    if path.contains('{') {
-        statuses.insert(404);
-    }
     if operation.get("x-role").is_some() {
-        statuses.extend([401, 403]);
+        // 404 also where no path asks for a thing: X-Tenant may name no tenant.
+        statuses.extend([401, 403, 404]);
     }
     if operation.get("x-role").is_some_and(|role| role == "writer") {
         statuses.extend([409, 429]);
@@ -97,9 +95,15 @@ mod tests {
         let read = json!({"x-role": "reader", "parameters": [{"name": "id", "in": "path"}]});
         assert_eq!(declared("/events/{id}", read), [400, 401, 403, 404, 414, 500, 503]);
         let write = json!({"x-role": "writer", "requestBody": {}});
-        assert_eq!(declared("/events", write), [400, 401, 403, 408, 409, 413, 414, 415, 422, 429, 500, 503]);
+        assert_eq!(
+            declared("/events", write),
+            [400, 401, 403, 404, 408, 409, 413, 414, 415, 422, 429, 500, 503]
+        );
         let search = json!({"x-role": "reader", "requestBody": {}});
-        assert_eq!(declared("/events/query", search), [400, 401, 403, 408, 409, 413, 414, 415, 500, 503]);
+        assert_eq!(
+            declared("/events/query", search),
+            [400, 401, 403, 404, 408, 409, 413, 414, 415, 500, 503]
+        );
     }
 
     #[test]
