@@ -15,7 +15,7 @@ const LAYERS: [&[&str]; 11] = [
     &["api"],
     &["config", "listen"],
     &["telemetry"],
-    &["app"],
+    &["app", "bench"],
     &["cli"],
 ];
 

@@ -207,10 +207,10 @@ fn is_checked(n: u64) -> bool {
     scatter(!n).is_multiple_of(CHECKED_OF)
 }
 
-/// A request with each credential, so that no login falls into the measurement. Returns the events recorded.
-pub(super) async fn log_in(load: &Load) -> anyhow::Result<u64> {
+/// A request with each credential, so that no login falls into the measurement.
+pub(super) async fn log_in(load: &Load) -> anyhow::Result<Vec<Answered>> {
     let mut client = Client::connect(load.address).await?;
-    let mut events = 0;
+    let mut answered = Vec::with_capacity(load.authorizations.len());
     for authorization in load.authorizations.iter() {
         let n = load.next_sample.fetch_add(load.work.events(), Ordering::Relaxed);
         let (status, body) = client.send(load.work.request(n, true, authorization)?).await?;
@@ -219,7 +219,7 @@ pub(super) async fn log_in(load: &Load) -> anyhow::Result<u64> {
             "the service answers {status}: {}",
             String::from_utf8_lossy(&body)
         );
-        events += load.work.events();
+        answered.push(Answered { first_sample: n, body });
     }
-    Ok(events)
+    Ok(answered)
 }

@@ -19,17 +19,17 @@ use super::server::Installation;
 use super::tenants::Recorders;
 
 /// What is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Workload {
-    /// Single events over 64 connections
+    /// Single events over 64 connections.
     Single,
-    /// The same with idempotency keys
+    /// The same with idempotency keys.
     Keyed,
-    /// The same for 64 tenants
+    /// The same for 64 tenants.
     Tenants,
-    /// Single events over one connection
+    /// Single events over one connection.
     One,
-    /// Batches of 1,000 events
+    /// Batches of 1,000 events.
     Batch,
 }
 
@@ -56,6 +56,18 @@ struct Plan {
 }
 
 impl Workload {
+    pub const ALL: [Self; 5] = [Self::Single, Self::Keyed, Self::Tenants, Self::One, Self::Batch];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::Keyed => "keyed",
+            Self::Tenants => "tenants",
+            Self::One => "one",
+            Self::Batch => "batch",
+        }
+    }
+
     fn plan(self) -> Plan {
         let plan = Plan {
             name: format!("Single events, {CONNECTIONS} connections"),
@@ -151,13 +163,15 @@ impl Bench<'_> {
             next_sample: Arc::clone(&self.next_sample),
             until: Until::Elapsed(self.time),
         };
-        self.acknowledged += load::log_in(&load).await?;
+        let mut checked = load::log_in(&load).await?;
+        self.acknowledged += checked.len() as u64 * plan.work.events();
         comparison::level(self.pool).await?;
         let before = self.meter.read();
         let done = load.run().await?;
         let cpu = self.meter.read() - before;
         self.acknowledged += done.latencies_us.len() as u64 * plan.work.events();
-        for answered in &done.checked {
+        checked.extend(done.checked);
+        for answered in &checked {
             self.receipts_checked +=
                 receipts::check(self.pool, &recorders.logs, plan.work, &recorders.recorded_by, answered)
                     .await?;

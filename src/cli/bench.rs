@@ -4,7 +4,6 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
 use clap::builder::RangedU64ValueParser;
 
 use super::{Failure, block_on, print};
@@ -36,8 +35,8 @@ pub struct Command {
     /// Length of each side of a round
     #[arg(long, default_value_t = 10, value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     seconds: u64,
-    /// Only this comparison; may be given several times
-    #[arg(long, value_name = "COMPARISON")]
+    /// Only this comparison, one of single, keyed, tenants, one, batch; may be given several times
+    #[arg(long, value_name = "COMPARISON", value_parser = workload)]
     only: Vec<Workload>,
     /// See that everything works: few rows, one short round; the figures mean little
     #[arg(long, conflicts_with_all = ["rows", "rounds", "seconds"])]
@@ -70,12 +69,18 @@ impl Command {
     }
 
     fn options(self) -> Options {
-        let workloads = if self.only.is_empty() { Workload::value_variants().to_vec() } else { self.only };
+        let workloads = if self.only.is_empty() { Workload::ALL.to_vec() } else { self.only };
         let dir = self.dir.unwrap_or_else(std::env::temp_dir);
         let (rows, rounds, seconds) =
             if self.quick { (2_000, 1, 1) } else { (self.rows, self.rounds, self.seconds) };
         Options { dir, rows, rounds, time: Duration::from_secs(seconds), workloads }
     }
+}
+
+fn workload(name: &str) -> Result<Workload, String> {
+    let names = Workload::ALL.map(Workload::name);
+    let known = Workload::ALL.into_iter().find(|workload| workload.name() == name);
+    known.ok_or_else(|| format!("there are {}", names.join(", ")))
 }
 
 fn shown(report: &Report, json: bool) -> anyhow::Result<String> {
