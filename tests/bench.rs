@@ -1,7 +1,5 @@
 //! That `eventlogger bench` works: that its figures are good is for a quiet machine to show.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;

@@ -7,20 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use eventlogger::app::{self, App};
 use eventlogger::auth;
-use eventlogger::config::{Config, Secret};
-use eventlogger::postgres::{OWNER, READER, SUPERUSER, WRITER};
+use eventlogger::config::Secret;
 use eventlogger::store::principals::{create_tenant, users};
 use serde_json::json;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgPool, Postgres, Transaction};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Executor, PgPool, Postgres, Transaction};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use crate::auditor;
-use crate::harness::{ADMIN, PASSWORD, Server, tests};
+use crate::harness::{ADMIN, PASSWORD, Server, count, event, keyed, tests};
 use crate::http::{Client, Response, basic};
 use crate::journal::{Journal, Random, send_until_recorded};
 use crate::proxy::{Fault, Proxy};
@@ -40,19 +37,7 @@ tests![
     what_was_accepted_is_answered_before_the_service_ends,
     the_service_ends_although_the_database_never_answers,
     a_clock_that_is_off_keeps_events_out,
-    eight_instances_start_at_once_on_an_empty_database,
-    a_database_that_may_lose_commits_is_refused,
-    the_services_identities_can_change_nothing_that_is_recorded,
-    the_auditor_notices_every_kind_of_tampering,
 ];
-
-fn event(event_type: &str) -> String {
-    json!({"event_type": event_type, "user_identity": "u"}).to_string()
-}
-
-fn keyed(key: &str) -> String {
-    json!({"event_type": "t", "user_identity": "u", "idempotency_key": key}).to_string()
-}
 
 /// Looks until it is so. How long that takes is the machine's affair, but not for ever.
 async fn wait_until(what: &str, reached: impl AsyncFn() -> bool) {
@@ -67,10 +52,6 @@ async fn look(times: usize, what: &str, reached: impl AsyncFn() -> bool) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("never happened: {what}");
-}
-
-async fn count(database: &PgPool, statement: &'static str) -> i64 {
-    sqlx::query_scalar(statement).fetch_one(database).await.unwrap()
 }
 
 const EVENTS: &str = "SELECT count(*) FROM events";
@@ -422,187 +403,4 @@ async fn a_clock_that_is_off_keeps_events_out(server: Arc<Server>) {
     let restore = "UPDATE heads SET last_received_at = kept.last_received_at FROM kept";
     server.database.execute(restore).await.unwrap();
     server.client.post("/events").json(event("t")).send().await.json(201);
-}
-
-/// A database without anything in it, beside the test's own.
-async fn empty_database(server: &Server) -> (PgPool, String) {
-    let options = server.database.connect_options();
-    let (own, empty) =
-        (options.get_database().unwrap(), format!("{}_empty", options.get_database().unwrap()));
-    let create = format!("CREATE DATABASE {empty} TEMPLATE template0 OWNER {OWNER}");
-    server.database.execute(AssertSqlSafe(create)).await.unwrap();
-    let url = server.config.database.url.reveal().replace(&format!("/{own}?"), &format!("/{empty}?"));
-    (PgPool::connect_lazy_with((*options).clone().database(&empty)), url)
-}
-
-async fn eight_instances_start_at_once_on_an_empty_database(server: Arc<Server>) {
-    let (database, url) = empty_database(&server).await;
-    let starts = (0..8).map(|n| {
-        let mut config: Config = server.config.clone();
-        config.database.url = Secret::new(url.clone());
-        config.data_dir = config.data_dir.join(n.to_string());
-        app::build(config)
-    });
-    let apps: Vec<App> = futures_util::future::try_join_all(starts).await.unwrap();
-    let migrations = count(&database, "SELECT count(*) FROM _sqlx_migrations WHERE success").await;
-    assert_eq!(migrations, count(&server.database, "SELECT count(*) FROM _sqlx_migrations").await);
-    assert_eq!(count(&database, "SELECT count(*) FROM users").await, 1);
-    assert_eq!(count(&database, "SELECT count(*) FROM tenants").await, 1);
-    for app in &apps {
-        assert_eq!(app.store().facts.privileges.to_string(), "separate");
-    }
-    let clients: Vec<_> = apps.iter().map(|app| Client::new(app.addresses()[0])).collect();
-    let (stop, stopped) = tokio::sync::watch::channel(false);
-    let running: Vec<_> = apps
-        .into_iter()
-        .map(|app| {
-            let mut stopped = stopped.clone();
-            tokio::spawn(app.run(async move { drop(stopped.wait_for(|stopped| *stopped).await) }))
-        })
-        .collect();
-    for (seq, client) in clients.iter().enumerate() {
-        assert_eq!(client.post("/events").json(event("t")).send().await.json(201)["seq"], seq);
-    }
-    stop.send_replace(true);
-    for instance in running {
-        instance.await.unwrap().unwrap();
-    }
-    auditor::audit(&database).await;
-    database.close().await;
-}
-
-async fn a_database_that_may_lose_commits_is_refused(server: Arc<Server>) {
-    let name = server.database.connect_options().get_database().unwrap().to_owned();
-    let set = format!("ALTER DATABASE {name} SET synchronous_commit = off");
-    server.database.execute(AssertSqlSafe(set)).await.unwrap();
-    let refusal = app::build(server.config.clone()).await.map(|_| "it started").unwrap_err().to_string();
-    assert!(refusal.contains("synchronous_commit off"), "{refusal}");
-    assert!(refusal.contains("database.unsafe_allow_volatile"), "{refusal}");
-
-    let instance = server.another_instance_with(|config| config.database.unsafe_allow_volatile = true).await;
-    let status = instance.client.get("/status").send().await.json(200);
-    assert_eq!(status["unsafe_settings"], json!(["synchronous_commit"]));
-    instance.client.post("/events").json(event("t")).send().await.json(201);
-    instance.stop().await;
-    assert_eq!(server.client.get("/status").send().await.json(200)["unsafe_settings"], json!([]));
-}
-
-/// What neither writer nor reader may do.
-const FORBIDDEN: [&str; 22] = [
-    "UPDATE events SET message = 'x'",
-    "UPDATE events SET payload = NULL",
-    "DELETE FROM events",
-    "TRUNCATE events",
-    "DROP TABLE events",
-    "ALTER TABLE events DROP CONSTRAINT events_complete",
-    "UPDATE tiles SET root = root",
-    "DELETE FROM tiles",
-    "TRUNCATE tiles",
-    "DELETE FROM heads",
-    "TRUNCATE heads",
-    "INSERT INTO heads SELECT * FROM heads",
-    "UPDATE idempotency SET seq = 0",
-    "DELETE FROM idempotency",
-    "SELECT FROM users",
-    "UPDATE users SET disabled = true",
-    "SELECT FROM tokens",
-    "SELECT FROM settings",
-    "UPDATE settings SET value = ''",
-    "SELECT ensure_event_partitions(1)",
-    "CREATE TABLE own (id int)",
-    "SET ROLE eventlogger_owner",
-];
-const FORBIDDEN_TO_READERS: [&str; 5] = [
-    "UPDATE heads SET size = 0",
-    "INSERT INTO events SELECT * FROM events",
-    "INSERT INTO tiles SELECT * FROM tiles",
-    "SELECT FROM idempotency",
-    "SELECT FROM heads FOR UPDATE",
-];
-
-async fn login(server: &Server, role: &str) -> PgConnection {
-    let options = (*server.database.connect_options()).clone();
-    assert_eq!(options.get_username(), SUPERUSER);
-    options.username(role).connect().await.unwrap()
-}
-
-async fn assert_forbidden(connection: &mut PgConnection, role: &str, statement: &str) {
-    let error = connection.execute(AssertSqlSafe(statement)).await.expect_err(statement);
-    let code = error.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()));
-    assert_eq!(code.as_deref(), Some("42501"), "{role}: {statement}: {error}");
-}
-
-async fn the_services_identities_can_change_nothing_that_is_recorded(server: Arc<Server>) {
-    server.client.post("/events").json(keyed("k")).send().await.json(201);
-    let partition: String = sqlx::query_scalar("SELECT tableoid::regclass::text FROM events")
-        .fetch_one(&server.database)
-        .await
-        .unwrap();
-    for role in [WRITER, READER] {
-        let mut connection = login(&server, role).await;
-        for statement in FORBIDDEN {
-            assert_forbidden(&mut connection, role, statement).await;
-        }
-        for verb in ["DELETE FROM", "TRUNCATE", "DROP TABLE"] {
-            assert_forbidden(&mut connection, role, &format!("{verb} {partition}")).await;
-        }
-        connection.close().await.unwrap();
-    }
-    let mut reader = login(&server, READER).await;
-    for statement in FORBIDDEN_TO_READERS {
-        assert_forbidden(&mut reader, READER, statement).await;
-    }
-    reader.close().await.unwrap();
-}
-
-const LOG_TABLES: [&str; 4] = ["events", "tiles", "heads", "idempotency"];
-
-/// A change behind the service's back, and how the auditor words it.
-const TAMPERING: [(&str, &str); 14] = [
-    ("UPDATE events SET payload = payload || ' '::bytea WHERE seq = 7", "seq 7: entry"),
-    ("UPDATE events SET user_identity = 'somebody else' WHERE seq = 7", "seq 7: entry"),
-    ("UPDATE events SET message = 'never said' WHERE seq = 7", "seq 7: entry"),
-    (
-        "UPDATE events SET \"timestamp\" = \"timestamp\" - interval '1 microsecond' WHERE seq = 7",
-        "seq 7: entry",
-    ),
-    ("UPDATE events SET level = 6 WHERE seq = 7", "seq 7: entry"),
-    ("UPDATE events SET idempotency_key = NULL WHERE seq = 0", "seq 0: entry"),
-    (
-        "UPDATE events SET payload = NULL, payload_salt = NULL, event_data = NULL, lossy = NULL WHERE seq = 7",
-        "seq 7: entry",
-    ),
-    ("UPDATE events SET entry = overlay(entry PLACING '\\x00'::bytea FROM 60) WHERE seq = 7", "seq 7: entry"),
-    ("DELETE FROM events WHERE seq = 7", "seq is gapless"),
-    ("DELETE FROM events WHERE seq = (SELECT max(seq) FROM events)", "the head counts the events"),
-    ("UPDATE tiles SET data = overlay(data PLACING '\\x00ff'::bytea FROM 33)", "tiles"),
-    ("DELETE FROM tiles", "tiles"),
-    ("UPDATE heads SET root = sha256(root)", "root"),
-    ("DELETE FROM idempotency", "the key of seq 0 is kept"),
-];
-
-async fn the_auditor_notices_every_kind_of_tampering(server: Arc<Server>) {
-    server.client.post("/events").json(keyed("k")).send().await.json(201);
-    let events: Vec<_> = (0..300)
-        .map(|n| json!({"event_type": "t", "user_identity": "u", "event_data": {"n": n}}).to_string())
-        .collect();
-    server.client.post("/events/batch").json(format!("[{}]", events.join(","))).send().await.json(201);
-    auditor::audit(&server.database).await;
-    for table in LOG_TABLES {
-        let keep = format!("CREATE TABLE kept_{table} AS TABLE {table}");
-        server.database.execute(AssertSqlSafe(keep)).await.unwrap();
-    }
-    for (tampering, finding) in TAMPERING {
-        let changed = server.database.execute(tampering).await.unwrap().rows_affected();
-        assert!(changed > 0, "{tampering}");
-        let database = server.database.clone();
-        let audit = tokio::spawn(async move { auditor::audit(&database).await });
-        let panic = audit.await.expect_err(tampering).into_panic();
-        let words = panic.downcast_ref::<String>().expect("a message");
-        assert!(words.contains(finding), "{tampering}: {words}");
-        for table in LOG_TABLES {
-            let restore = format!("TRUNCATE {table}; INSERT INTO {table} SELECT * FROM kept_{table}");
-            sqlx::raw_sql(AssertSqlSafe(restore)).execute(&server.database).await.unwrap();
-        }
-    }
 }

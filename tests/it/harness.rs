@@ -299,6 +299,20 @@ async fn clone_database(connection: &mut PgConnection, template: &str, name: &st
     panic!("the template stays in use");
 }
 
+/// The least event there is.
+pub fn event(event_type: &str) -> String {
+    serde_json::json!({"event_type": event_type, "user_identity": "u"}).to_string()
+}
+
+/// The same with an idempotency key.
+pub fn keyed(key: &str) -> String {
+    serde_json::json!({"event_type": "t", "user_identity": "u", "idempotency_key": key}).to_string()
+}
+
+pub async fn count(database: &PgPool, statement: &'static str) -> i64 {
+    sqlx::query_scalar(statement).fetch_one(database).await.expect("a count")
+}
+
 /// Lists a module's tests. One that is not listed is dead code, which the build refuses.
 macro_rules! tests {
     ($($name:ident),+ $(,)?) => { crate::harness::list!(trial, $($name),+); };

@@ -32,6 +32,8 @@ mod query;
 mod reading;
 mod recording;
 mod schema;
+mod startup;
+mod tampering;
 mod tenants;
 
 use std::process::ExitCode;
@@ -58,6 +60,8 @@ fn main() -> ExitCode {
         reading::trials(&world),
         recording::trials(&world),
         schema::trials(&world),
+        startup::trials(&world),
+        tampering::trials(&world),
         tenants::trials(&world),
     ];
     let trials = trials.into_iter().flatten().collect();

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::harness::{Server, tests};
+use crate::harness::{Server, event, tests};
 
 tests![
     a_recorded_event_is_found_again,
@@ -98,10 +98,6 @@ async fn a_receipt_opens_its_entry(server: Arc<Server>) {
 async fn the_receipt_is_left_out_on_request(server: Arc<Server>) {
     let recorded = server.client.post("/events?receipt=none").json(event("a")).send().await.json(201);
     assert!(recorded.get("receipt").is_none());
-}
-
-fn event(event_type: &str) -> String {
-    json!({"event_type": event_type, "user_identity": "u"}).to_string()
 }
 
 async fn simultaneous_events_get_gapless_seqs(server: Arc<Server>) {

@@ -1,0 +1,63 @@
+//! That the auditor, who has the last word in all other tests, can say no.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use sqlx::{AssertSqlSafe, Executor};
+
+use crate::auditor;
+use crate::harness::{Server, keyed, tests};
+
+tests![the_auditor_notices_every_kind_of_tampering];
+
+const LOG_TABLES: [&str; 4] = ["events", "tiles", "heads", "idempotency"];
+
+/// A change behind the service's back, and how the auditor words it.
+const TAMPERING: [(&str, &str); 14] = [
+    ("UPDATE events SET payload = payload || ' '::bytea WHERE seq = 7", "seq 7: entry"),
+    ("UPDATE events SET user_identity = 'somebody else' WHERE seq = 7", "seq 7: entry"),
+    ("UPDATE events SET message = 'never said' WHERE seq = 7", "seq 7: entry"),
+    (
+        "UPDATE events SET \"timestamp\" = \"timestamp\" - interval '1 microsecond' WHERE seq = 7",
+        "seq 7: entry",
+    ),
+    ("UPDATE events SET level = 6 WHERE seq = 7", "seq 7: entry"),
+    ("UPDATE events SET idempotency_key = NULL WHERE seq = 0", "seq 0: entry"),
+    (
+        "UPDATE events SET payload = NULL, payload_salt = NULL, event_data = NULL, lossy = NULL WHERE seq = 7",
+        "seq 7: entry",
+    ),
+    ("UPDATE events SET entry = overlay(entry PLACING '\\x00'::bytea FROM 60) WHERE seq = 7", "seq 7: entry"),
+    ("DELETE FROM events WHERE seq = 7", "seq is gapless"),
+    ("DELETE FROM events WHERE seq = (SELECT max(seq) FROM events)", "the head counts the events"),
+    ("UPDATE tiles SET data = overlay(data PLACING '\\x00ff'::bytea FROM 33)", "tiles"),
+    ("DELETE FROM tiles", "tiles"),
+    ("UPDATE heads SET root = sha256(root)", "root"),
+    ("DELETE FROM idempotency", "the key of seq 0 is kept"),
+];
+
+async fn the_auditor_notices_every_kind_of_tampering(server: Arc<Server>) {
+    server.client.post("/events").json(keyed("k")).send().await.json(201);
+    let events: Vec<_> = (0..300)
+        .map(|n| json!({"event_type": "t", "user_identity": "u", "event_data": {"n": n}}).to_string())
+        .collect();
+    server.client.post("/events/batch").json(format!("[{}]", events.join(","))).send().await.json(201);
+    auditor::audit(&server.database).await;
+    for table in LOG_TABLES {
+        let keep = format!("CREATE TABLE kept_{table} AS TABLE {table}");
+        server.database.execute(AssertSqlSafe(keep)).await.unwrap();
+    }
+    for (tampering, finding) in TAMPERING {
+        let changed = server.database.execute(tampering).await.unwrap().rows_affected();
+        assert!(changed > 0, "{tampering}");
+        let database = server.database.clone();
+        let audit = tokio::spawn(async move { auditor::audit(&database).await });
+        let panic = audit.await.expect_err(tampering).into_panic();
+        let words = panic.downcast_ref::<String>().expect("a message");
+        assert!(words.contains(finding), "{tampering}: {words}");
+        for table in LOG_TABLES {
+            let restore = format!("TRUNCATE {table}; INSERT INTO {table} SELECT * FROM kept_{table}");
+            sqlx::raw_sql(AssertSqlSafe(restore)).execute(&server.database).await.unwrap();
+        }
+    }
+}
