@@ -23,11 +23,12 @@ const LAYERS: [&[&str]; 11] = [
 const PURE: [&str; 4] = ["json", "merkle", "event", "query"];
 const IO_CRATES: [&str; 6] = ["tokio", "sqlx", "poem", "poem_openapi", "hyper", "hyper_util"];
 
-/// Crates that one module hides from all others.
-const HIDDEN: [(&str, &str); 3] = [("poem", "api"), ("poem_openapi", "api"), ("clap", "cli")];
+/// Crates that nobody knows but the modules behind which they hide.
+const HIDDEN: [(&str, &[&str]); 3] =
+    [("poem", &["api"]), ("poem_openapi", &["api"]), ("clap", &["cli", "bench"])];
 
 const SOURCE_MAX_LINES: usize = 500;
-const TEST_MAX_LINES: usize = 600;
+const TEST_MAX_LINES: usize = 650;
 
 struct File {
     /// Relative to the repository, with forward slashes.
@@ -160,7 +161,7 @@ fn what_is_pure_knows_no_input_or_output_and_poem_stays_in_the_api() {
         let Some(module) = file.module() else { continue };
         for (line, code) in file.code() {
             let io = IO_CRATES.iter().filter(|_| PURE.contains(&module)).copied();
-            let hidden = HIDDEN.iter().filter(|(_, owner)| *owner != module).map(|(name, _)| *name);
+            let hidden = HIDDEN.iter().filter(|(_, owners)| !owners.contains(&module)).map(|(name, _)| *name);
             for name in io.chain(hidden).filter(|name| names_crate(code, name)) {
                 complaints.push(file.at(line, &format!("{module} must not know {name}")));
             }
