@@ -92,7 +92,7 @@ impl BatchApi {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "atomic_too_large",
                 format!(
-                    "an atomic batch has at most {ATOMIC_MAX_BYTES} bytes; send it in parts, or without atomic=true"
+                    "An atomic batch has at most {ATOMIC_MAX_BYTES} bytes. Send it in parts, or without atomic=true."
                 ),
             ));
         }
@@ -152,12 +152,12 @@ async fn parse(
         let items = split(&body, format)?;
         match items.len() {
             0 => {
-                Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "empty_batch", "the batch has no events"))
+                Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "empty_batch", "The batch has no events."))
             }
             count if count > max_events => Err(Problem::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "batch_too_long",
-                format!("the batch has {count} events; at most {max_events} are taken at once"),
+                format!("The batch has {count} events; at most {max_events} are taken at once."),
             )),
             _ => Ok(items.iter().enumerate().map(|(n, item)| parse_item(n, item, key.as_deref())).collect()),
         }

@@ -71,33 +71,33 @@ pub(super) fn problem_of(error: &IngestError) -> Problem {
         IngestError::KeyConflict { seq, id } => Problem::new(
             StatusCode::CONFLICT,
             error.code(),
-            "this idempotency key already stands for an event with other content; use a new key for a new event",
+            "This idempotency key already stands for an event with other content. Use a new key for a new event.",
         )
         .with("id", id.to_string())
         .with("seq", *seq),
         IngestError::QueueFull => Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             error.code(),
-            "this tenant has too many events waiting to be recorded; send them more slowly or in batches",
+            "This tenant has too many events waiting to be recorded. Send them more slowly, or in batches.",
         )
         .retry_after(RETRY_SOON),
         IngestError::Refused(detail) => Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             error.code(),
-            format!("the database refuses this event: {detail}"),
+            format!("The database refuses this event: {detail}."),
         ),
         IngestError::Aborted => Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             error.code(),
-            "another event of this atomic batch cannot be recorded, so none was",
+            "Another event of this atomic batch cannot be recorded, so none was.",
         ),
         IngestError::NotRecorded(reason) => not_recorded(*reason),
         IngestError::Unknown { id } => {
             let problem = Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 error.code(),
-                "the commit was under way when contact with the database was lost; retry with the same \
-                 idempotency key, or look the id up",
+                "The commit was under way when contact with the database was lost. Retry with the same \
+                 idempotency key, or look the id up.",
             )
             .retry_after(RETRY_LATER);
             match id {
@@ -128,7 +128,7 @@ fn not_recorded(reason: Reason) -> Problem {
     Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "not_recorded",
-        format!("this request recorded nothing: {detail}. Try again"),
+        format!("This request recorded nothing: {detail}. Try again."),
     )
     .with("reason", name)
     .retry_after(retry_after)

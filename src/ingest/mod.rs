@@ -167,6 +167,9 @@ impl Ingest {
 
     /// Records the events and answers for each of them, in order. Nothing is lost when the caller goes away.
     pub async fn record(&self, principal: &Principal, events: Vec<NewEvent>, mode: Mode) -> Vec<Outcome> {
+        if events.is_empty() {
+            return Vec::new();
+        }
         let count = events.len();
         let recorder =
             Recorder { principal_id: principal.user_id, recorded_by: principal.recorded_by().into() };
