@@ -84,6 +84,8 @@ expect "and by a field of its data" '*john.doe@example.com*200' "$(ask admin:sec
 expect "another account is not" '*"events":[[]]*200' "$(ask admin:secret '/events/query?account_id=1347')"
 expect "a wrong password is refused" '*401' "$(ask admin:wrong /events)"
 
+expect "a second service over the same folder is refused" '*another instance*' \
+    "$(EVENTLOGGER_SERVER__LISTEN=127.0.0.1:0 timeout 60 ./deploy.sh cli serve 2>&1 || true)"
 ./deploy.sh up >/dev/null || fail "up over a running service"
 expect "an upgrade keeps the data" '*john.doe@example.com*200' "$(ask admin:secret '/events/query?account_id=1346')"
 

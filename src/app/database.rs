@@ -37,8 +37,17 @@ impl Database {
     }
 }
 
-/// The database by URL; else the embedded cluster: a running one's, or one started here.
+/// For commands: the database by URL; else the embedded cluster, a running service's or one started here.
 pub async fn open_store(config: &Config) -> Result<Database, AppError> {
+    open(config, true).await
+}
+
+/// For the service, whose cluster must be its own: another service's would stop with that.
+pub(super) async fn open_to_serve(config: &Config) -> Result<Database, AppError> {
+    open(config, false).await
+}
+
+async fn open(config: &Config, may_join: bool) -> Result<Database, AppError> {
     if !config.database.url.is_empty() {
         let access = Access { options: external(config)?, login: Login::SetRole };
         let store = bootstrap::open(&access, open_options(config)).await?;
@@ -52,8 +61,9 @@ pub async fn open_store(config: &Config) -> Result<Database, AppError> {
             info!(version = cluster.version(), pid = cluster.pid(), "the embedded PostgreSQL runs");
             (Some(cluster), options)
         }
-        // Commands work beside a running service, over its socket.
-        Err(ClusterError::InUse { .. }) => (None, postgres::connect_options(&settings, OWNER, DATABASE)?),
+        Err(ClusterError::InUse { .. }) if may_join => {
+            (None, postgres::connect_options(&settings, OWNER, DATABASE)?)
+        }
         Err(error) => return Err(error.into()),
     };
     let access = Access { options, login: Login::PerRole };

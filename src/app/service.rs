@@ -8,8 +8,9 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use super::database::open_to_serve;
 use super::probe::ServiceProbe;
-use super::{AppError, Database, ensure_first_user, open_store};
+use super::{AppError, Database, ensure_first_user};
 use crate::api::{self, ApiState};
 use crate::auth::{self, Auth};
 use crate::config::Config;
@@ -38,7 +39,7 @@ pub async fn build(config: Config) -> Result<App, AppError> {
     // First, as it fails fast and names whoever holds the port.
     let listeners = listen::bind(&config.server.listen)?;
     warn_if_exposed(&listeners);
-    let database = open_store(&config).await?;
+    let database = open_to_serve(&config).await?;
     let store = &database.store;
     ensure_first_user(store, &config).await?;
     let cursor_key = shared_key(store, CURSOR_KEY).await?;
