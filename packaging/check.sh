@@ -20,6 +20,9 @@ check_everything() {
     step_with cargo-deny "dependencies" cargo deny --offline check bans licenses sources
     step "deployment" run_deploy_test
     if [[ $(id -u) == 0 ]]; then step "deployment as an ordinary user" run_deploy_test_as_ordinary_user; fi
+    if [[ ${1:-} == --long ]]; then
+        step "bench" cargo run --locked --release --quiet --bin eventlogger -- bench
+    fi
     summarise
 }
 
