@@ -7,11 +7,14 @@ use super::layout::{Layout, PORT, name_for};
 use super::{ClusterError, Settings};
 
 /// Overridable by the operator.
-const DEFAULTS: [(&str, &str); 8] = [
+const DEFAULTS: [(&str, &str); 9] = [
     // Pools are small; idle backends cost memory.
     ("max_connections", "60"),
     ("shared_buffers", "128MB"),
     ("max_wal_size", "2GB"),
+    // In the cluster's own folder: containers have little /dev/shm, and what a killed postmaster leaves there
+    // stays until the machine is restarted.
+    ("dynamic_shared_memory_type", "mmap"),
     // A query over all partitions locks each of them with all its indexes: hundreds of locks.
     ("max_locks_per_transaction", "256"),
     // Our queries are short; compiling them costs more than it saves, and memory.
