@@ -4,7 +4,7 @@
 //! the identifier must not change with the address the service happens to be reached by, and because
 //! nothing is served behind it. Sentences in `detail` say what to do and may be reworded at any time.
 
-use std::{borrow::Cow, error::Error as StdError, fmt};
+use std::{error::Error as StdError, fmt};
 
 use http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response, error::ResponseError};
@@ -26,7 +26,7 @@ const CHALLENGES: [&str; 2] =
 pub struct Problem {
     pub status: StatusCode,
     pub code: &'static str,
-    pub title: Cow<'static, str>,
+    pub title: &'static str,
     pub detail: String,
     pub errors: Vec<Fault>,
     /// Seconds.
@@ -94,7 +94,7 @@ impl Problem {
         Self {
             status,
             code,
-            title: Cow::Borrowed(status.canonical_reason().unwrap_or("Error")),
+            title: status.canonical_reason().unwrap_or("Error"),
             detail: detail.into(),
             errors: Vec::new(),
             retry_after: None,
@@ -127,12 +127,6 @@ impl Problem {
             "The database does not answer. Try again shortly.",
         )
         .retry_after(2)
-    }
-
-    #[must_use]
-    pub fn title(mut self, title: impl Into<Cow<'static, str>>) -> Self {
-        self.title = title.into();
-        self
     }
 
     #[must_use]
@@ -177,7 +171,7 @@ impl<'a> From<&'a Problem> for Wire<'a> {
     fn from(problem: &'a Problem) -> Self {
         Self {
             kind: format!("urn:eventlogger:problem:{}", problem.code),
-            title: &problem.title,
+            title: problem.title,
             status: problem.status.as_u16(),
             detail: &problem.detail,
             code: problem.code,

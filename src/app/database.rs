@@ -141,7 +141,7 @@ fn open_options(config: &Config) -> OpenOptions {
             connect_timeout: database.connect_timeout,
             query_timeout: database.query_timeout,
         },
-        partitions_ahead: i32::try_from(config.partitions.ahead).unwrap_or(i32::MAX),
+        partitions_ahead: config.partitions.ahead,
         allow_volatile: database.unsafe_allow_volatile,
     }
 }

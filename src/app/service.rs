@@ -68,7 +68,7 @@ impl App {
         let store = self.database.store.clone();
         let maintenance = tokio::spawn(lifecycle::maintain(
             store.clone(),
-            i32::try_from(self.config.partitions.ahead).unwrap_or(i32::MAX),
+            self.config.partitions.ahead,
             stopped(stopping.clone()),
         ));
         let credentials = tokio::spawn(Arc::clone(&self.auth).watch(stopped(stopping.clone())));
@@ -154,7 +154,7 @@ fn ingest_limits(config: &Config) -> ingest::Limits {
         tenant_bytes: config.ingest.queue_bytes_per_tenant,
         total_bytes: config.ingest.queue_bytes,
         answer_timeout: config.ingest.answer_timeout,
-        partitions_ahead: i32::try_from(config.partitions.ahead).unwrap_or(i32::MAX),
+        partitions_ahead: config.partitions.ahead,
     }
 }
 

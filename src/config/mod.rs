@@ -116,7 +116,7 @@ pub enum LogFormat {
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Partitions {
-    pub ahead: u32,
+    pub ahead: i32,
 }
 
 /// Where a value that is not the default came from.

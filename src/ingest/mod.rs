@@ -173,11 +173,11 @@ impl Ingest {
         let count = events.len();
         let recorder =
             Recorder { principal_id: principal.user_id, recorded_by: principal.recorded_by().into() };
-        let (queue, active) = match self.lane(&principal.tenant) {
-            Ok(lane) => lane,
+        let queue = match self.lane(&principal.tenant) {
+            Ok(queue) => queue,
             Err(error) => return vec![Err(error); count],
         };
-        let (ticket, answer) = match queue.push(events, &recorder, mode, active) {
+        let (ticket, answer) = match queue.push(events, &recorder, mode, || self.active_tenants()) {
             Ok(pushed) => pushed,
             Err(error) => return vec![Err(error); count],
         };
@@ -187,23 +187,27 @@ impl Ingest {
         }
     }
 
-    /// The tenant's queue, with a lane working on it, and the number of tenants that have something queued.
-    fn lane(&self, tenant: &Arc<Tenant>) -> Result<(Arc<Queue>, usize), IngestError> {
+    /// The tenant's queue, with a lane working on it.
+    fn lane(&self, tenant: &Arc<Tenant>) -> Result<Arc<Queue>, IngestError> {
         let mut lanes = self.lanes();
         if lanes.closed {
             return Err(IngestError::NotRecorded(Reason::Closing));
         }
-        let active = lanes.by_tenant.values().filter(|lane| !lane.queue.is_idle()).count();
         match lanes.by_tenant.get(&tenant.id) {
-            Some(lane) if !lane.task.is_finished() => Ok((Arc::clone(&lane.queue), active)),
+            Some(lane) if !lane.task.is_finished() => Ok(Arc::clone(&lane.queue)),
             // None yet, or it panicked: that has been logged, and must not close the log to its tenant.
             _ => {
                 let lane = self.start_lane(tenant);
                 let queue = Arc::clone(&lane.queue);
                 lanes.by_tenant.insert(tenant.id, lane);
-                Ok((queue, active))
+                Ok(queue)
             }
         }
+    }
+
+    /// How many tenants have something queued.
+    fn active_tenants(&self) -> usize {
+        self.lanes().by_tenant.values().filter(|lane| !lane.queue.is_idle()).count()
     }
 
     fn start_lane(&self, tenant: &Arc<Tenant>) -> RunningLane {

@@ -122,13 +122,14 @@ impl Queue {
         Self { waiting: Mutex::default(), arrival: Notify::new(), load: Arc::default(), all, limits }
     }
 
-    /// Puts all of the events in, or none. `active` is the number of tenants that have something queued.
+    /// Puts all of the events in, or none. `active` counts the tenants that have something queued; it walks all
+    /// of them, and is asked only when they hold too much together.
     pub(super) fn push(
         &self,
         events: Vec<NewEvent>,
         recorder: &Recorder,
         mode: Mode,
-        active: usize,
+        active: impl FnOnce() -> usize,
     ) -> Result<(Arc<Ticket>, tokio::sync::oneshot::Receiver<Vec<Outcome>>), IngestError> {
         let bytes = events.iter().map(NewEvent::size).sum();
         let mut waiting = self.lock();
@@ -155,14 +156,14 @@ impl Queue {
     }
 
     /// Reserves places. A submission that finds the queue empty is always let in, however large.
-    fn admit(&self, events: usize, bytes: usize, active: usize) -> Result<(), IngestError> {
+    fn admit(&self, events: usize, bytes: usize, active: impl FnOnce() -> usize) -> Result<(), IngestError> {
         let queued_events = self.load.events.load(Ordering::Relaxed);
         let queued_bytes = self.load.bytes.load(Ordering::Relaxed);
         let over_own = queued_events + events > self.limits.tenant_events
             || queued_bytes + bytes > self.limits.tenant_bytes;
         // When all tenants together hold too much, only those above an equal share are refused.
         let over_share = self.all.bytes.load(Ordering::Relaxed) + bytes > self.limits.total_bytes
-            && queued_bytes + bytes > self.limits.total_bytes / active.max(1);
+            && queued_bytes + bytes > self.limits.total_bytes / active().max(1);
         if queued_events > 0 && (over_own || over_share) {
             return Err(IngestError::QueueFull);
         }
