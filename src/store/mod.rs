@@ -9,6 +9,7 @@ pub mod log;
 pub mod partitions;
 pub mod principals;
 mod read;
+pub mod service_events;
 pub mod settings;
 mod values;
 
