@@ -132,3 +132,6 @@ pub async fn serve<H: Handler>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
