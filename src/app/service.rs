@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::ingest::{self, Ingest};
 use crate::metrics::Metrics;
 use crate::query::cursor::CursorKey;
+use crate::server::Places;
 use crate::store::{Store, settings};
 use crate::{lifecycle, listen, server};
 
@@ -31,7 +32,7 @@ pub struct App {
     listeners: Vec<TcpListener>,
     auth: Arc<Auth>,
     ingest: Arc<Ingest>,
-    connections: Arc<server::Counters>,
+    places: Arc<Places>,
     metrics: Arc<Metrics>,
     cursor_key: [u8; 32],
 }
@@ -48,8 +49,11 @@ pub async fn build(config: Config) -> Result<App, AppError> {
     let metrics = Arc::new(Metrics::new());
     let auth = Auth::new(store.control.clone(), auth_settings(&config))?;
     let ingest = Arc::new(Ingest::new(store.clone(), ingest_limits(&config), Arc::clone(&metrics)));
-    let connections = Arc::default();
-    Ok(App { config, database, listeners, auth, ingest, connections, metrics, cursor_key })
+    let places = Places::new(
+        server::connections_within_limits(config.server.connections),
+        config.server.connections_per_address,
+    );
+    Ok(App { config, database, listeners, auth, ingest, places, metrics, cursor_key })
 }
 
 impl App {
@@ -77,7 +81,7 @@ impl App {
         let credentials = tokio::spawn(Arc::clone(&self.auth).watch(stopped(stopping.clone())));
         let state = ApiState {
             authenticator: Arc::new(Arc::clone(&self.auth)),
-            probe: Arc::new(ServiceProbe::new(&self.database, &self.auth, &self.ingest)),
+            probe: Arc::new(ServiceProbe::new(&self.database, &self.auth, &self.ingest, &self.places)),
             metrics: Arc::clone(&self.metrics),
             draining: stopping,
             settings: Arc::new(api_settings(&self.config)),
@@ -95,7 +99,7 @@ impl App {
             let _ = draining.send(true);
         };
         let front = Arc::new(Front::new(api::routes(&state, log)));
-        let served = server::serve(self.listeners, front, settings, self.connections, announce).await;
+        let served = server::serve(self.listeners, front, settings, self.places, announce).await;
         let rest = async {
             self.ingest.drain().await;
             for task in [maintenance, credentials] {
@@ -169,8 +173,6 @@ fn server_settings(config: &Config) -> server::Settings {
         idle_timeout: settings.idle_timeout,
         write_timeout: settings.write_timeout,
         shutdown_grace: settings.shutdown_grace,
-        connections: server::connections_within_limits(settings.connections),
-        connections_per_address: settings.connections_per_address,
     }
 }
 

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::connection::Protocol;
 use super::places::Places;
-use super::{Counters, Handler, Peer, Phase};
+use super::{Handler, Peer, Phase};
 
 /// After an error that concerns all connections; doubled as long as it lasts.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -29,7 +29,6 @@ pub(super) struct Accept<H> {
     pub(super) protocol: Protocol,
     pub(super) places: Arc<Places>,
     pub(super) turning_away: Arc<Semaphore>,
-    pub(super) counters: Arc<Counters>,
     pub(super) phase: watch::Receiver<Phase>,
 }
 
@@ -76,7 +75,6 @@ impl<H: Handler> Accept<H> {
     }
 
     fn turn_away(self: &Arc<Self>, stream: TcpStream) {
-        self.counters.count_turned_away();
         if let Ok(permit) = Arc::clone(&self.turning_away).try_acquire_owned() {
             let answer = self.handler.turn_away();
             tokio::spawn(async move {

@@ -94,7 +94,7 @@ fn answer<H: Handler>(
     if let Some(refusal) = refusal {
         request.extensions_mut().insert(refusal);
     }
-    let peer = peer.clone();
+    let peer = *peer;
     async move {
         let answer = handler.answer(request, &peer).await;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {

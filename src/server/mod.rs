@@ -17,7 +17,6 @@ mod refusal;
 use std::io;
 use std::net::{self, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,7 +32,7 @@ use accept::Accept;
 use connection::Protocol;
 pub use files::connections_within_limits;
 use guard::Timeouts;
-use places::Places;
+pub use places::Places;
 pub use refusal::Refusal;
 
 /// The body of an answer.
@@ -66,24 +65,6 @@ pub struct Settings {
     pub write_timeout: Duration,
     /// How long requests may take that are under way when the service stops.
     pub shutdown_grace: Duration,
-    pub connections: usize,
-    pub connections_per_address: usize,
-}
-
-/// What happened since the start.
-#[derive(Debug, Default)]
-pub struct Counters {
-    turned_away: AtomicU64,
-}
-
-impl Counters {
-    fn count_turned_away(&self) {
-        self.turned_away.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub fn turned_away(&self) -> u64 {
-        self.turned_away.load(Ordering::Relaxed)
-    }
 }
 
 /// How far a stop has come.
@@ -101,7 +82,7 @@ pub async fn serve<H: Handler>(
     listeners: Vec<net::TcpListener>,
     handler: Arc<H>,
     settings: Settings,
-    counters: Arc<Counters>,
+    places: Arc<Places>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let (stop, phase) = watch::channel(Phase::Serving);
@@ -110,9 +91,8 @@ pub async fn serve<H: Handler>(
     let accept = Arc::new(Accept {
         handler,
         protocol: Protocol::new(timeouts),
-        places: Places::new(settings.connections, settings.connections_per_address),
+        places,
         turning_away: Accept::<H>::turning_away(),
-        counters,
         phase,
     });
     let mut accepting = JoinSet::new();

@@ -51,7 +51,7 @@ fn body(text: String) -> Body {
 
 struct Served {
     address: SocketAddr,
-    counters: Arc<Counters>,
+    places: Arc<Places>,
     stop: oneshot::Sender<()>,
     running: JoinHandle<()>,
 }
@@ -62,24 +62,25 @@ fn settings() -> Settings {
         idle_timeout: Duration::from_secs(75),
         write_timeout: Duration::from_secs(30),
         shutdown_grace: Duration::from_secs(10),
-        connections: 100,
-        connections_per_address: 100,
     }
 }
 
 fn start(settings: Settings) -> Served {
+    start_with(settings, Places::new(100, 100))
+}
+
+fn start_with(settings: Settings, places: Arc<Places>) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
-    let counters = Arc::new(Counters::default());
     let (stop, stopped) = oneshot::channel();
-    let counted = Arc::clone(&counters);
+    let counted = Arc::clone(&places);
     let running = tokio::spawn(async move {
         serve(vec![listener], Arc::new(Echo), settings, counted, async { drop(stopped.await) })
             .await
             .unwrap();
     });
-    Served { address, counters, stop, running }
+    Served { address, places, stop, running }
 }
 
 impl Served {
@@ -166,7 +167,7 @@ async fn a_long_body_arrives_whole() {
 
 #[tokio::test]
 async fn one_address_cannot_have_all_connections() {
-    let served = start(Settings { connections_per_address: 2, ..settings() });
+    let served = start_with(settings(), Places::new(100, 2));
     let mut held = [served.connect().await, served.connect().await];
     for stream in &mut held {
         // Answered, so it has been accepted.
@@ -174,7 +175,7 @@ async fn one_address_cannot_have_all_connections() {
         read_until(stream, "GET /held 0").await;
     }
     assert!(served.ask(LAST).await.starts_with("HTTP/1.1 503 "));
-    assert_eq!(served.counters.turned_away(), 1);
+    assert_eq!(served.places.turned_away(), 1);
     let [stays, goes] = held;
     drop(goes);
     while !served.ask(LAST).await.contains("GET /last 0") {
