@@ -91,7 +91,8 @@ impl App {
             // Nobody listens if all parts have ended already.
             let _ = draining.send(true);
         };
-        let served = api::serve::serve(self.listeners, api::routes(&state, log), announce, grace).await;
+        let served =
+            api::serve::serve(self.listeners, api::routes(&state, log, &self.auth), announce, grace).await;
         let rest = async {
             self.ingest.drain().await;
             for task in [maintenance, credentials] {
