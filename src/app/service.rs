@@ -98,7 +98,7 @@ impl App {
             // Nobody listens if all parts have ended already.
             let _ = draining.send(true);
         };
-        let front = Arc::new(Front::new(api::routes(&state, log)));
+        let front = Arc::new(Front::new(api::routes(&state, log, &self.auth)));
         let served = server::serve(self.listeners, front, settings, self.places, announce).await;
         let rest = async {
             self.ingest.drain().await;
