@@ -2,13 +2,15 @@
 //!
 //! Unknown user, wrong password, disabled user and user without a password take one statement and one
 //! argon2 computation each, and end in the same `Rejected`. Nothing of this is cached unless it was right.
+//! Only passwords can be guessed, so only their failures are counted against the sender.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use subtle::ConstantTimeEq as _;
 
-use super::cache::Verified;
+use super::cache::{Fingerprint, Verified};
 use super::credential::{Credential, Login};
 use super::secret::Secret;
 use super::slots::Queue;
@@ -20,23 +22,49 @@ impl Auth {
     pub(super) async fn check(
         self: &Arc<Self>,
         credential: &Credential,
+        from: Option<IpAddr>,
     ) -> Result<Arc<Admission>, AuthError> {
         match credential {
-            Credential::Password { login, password } => self.check_password(login, password).await,
+            Credential::Password { login, password } => self.try_password(login, password, from).await,
             Credential::MachineSecret { login, secret } => self.check_machine_secret(login, secret).await,
             Credential::Token { tenant, token } => self.check_token(tenant, token).await,
         }
         .map(Arc::new)
     }
 
+    async fn try_password(
+        self: &Arc<Self>,
+        login: &Login,
+        password: &Secret,
+        from: Option<IpAddr>,
+    ) -> Result<Admission, AuthError> {
+        let parts = [&login.tenant, &login.name, password.reveal()].map(str::as_bytes);
+        let presented = self.cache.fingerprint(&parts);
+        // Somebody who is at work here must not be stopped by what others try.
+        if self.cache.was_right(&presented).await {
+            let outcome = self.check_password(login, password, presented).await;
+            if let Err(AuthError::Rejected) = outcome {
+                self.cache.forget_verified(&presented).await;
+            }
+            return outcome;
+        }
+        let attempt = self.failures.begin(&self.cache, login, from, Instant::now()).await?;
+        let outcome = self.check_password(login, password, presented).await;
+        if !matches!(outcome, Err(AuthError::Rejected)) {
+            attempt.take_back();
+        }
+        outcome
+    }
+
     async fn check_password(
         self: &Arc<Self>,
         login: &Login,
         password: &Secret,
+        presented: Fingerprint,
     ) -> Result<Admission, AuthError> {
         let user = self.find_enabled(login).await?;
         let stored = user.as_ref().and_then(|user| user.password_hash.clone());
-        let verified_at = self.verify(login, stored.as_deref(), password).await?;
+        let verified_at = self.verify(login, stored.as_deref(), password, presented).await?;
         // Without a stored hash the dummy was verified, and that never matches.
         let (Some(user), Some(stored)) = (user, stored) else { return Err(AuthError::Rejected) };
         if password::needs_rehash(self.cost, &stored) {
@@ -72,11 +100,11 @@ impl Auth {
         login: &Login,
         stored: Option<&str>,
         password: &Secret,
+        presented: Fingerprint,
     ) -> Result<Instant, AuthError> {
         let stored = stored.unwrap_or(&self.dummy_hash);
-        let parts = [stored, &login.tenant, &login.name, password.reveal()].map(str::as_bytes);
-        let key = self.cache.fingerprint(&parts);
-        let queue = match self.cache.verified(&key).await {
+        let stored_key = self.cache.fingerprint(&[stored.as_bytes()]);
+        let queue = match self.cache.verified(&presented, &stored_key).await {
             Verified::At(at) => return Ok(at),
             Verified::Earlier => Queue::Always,
             Verified::Never => Queue::Bounded,
@@ -91,7 +119,7 @@ impl Auth {
             return Err(AuthError::Rejected);
         }
         let now = Instant::now();
-        self.cache.remember_verified(key, now).await;
+        self.cache.remember_verified(presented, stored_key, now).await;
         Ok(now)
     }
 

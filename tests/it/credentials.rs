@@ -75,11 +75,13 @@ async fn every_operation_but_a_few_needs_a_login(server: Arc<Server>) {
 }
 
 async fn a_wrong_password_is_never_anonymous(server: Arc<Server>) {
-    for (method, path, operation) in operations(&server).await {
+    for (n, (method, path, operation)) in (1..).zip(operations(&server).await) {
         if OPEN.contains(&operation["operationId"].as_str().unwrap()) {
             continue;
         }
-        let wrong = server.client.request(method.clone(), &path).user(ADMIN, "wrong").send().await;
+        // From one address, the later ones would be slowed down.
+        let wrong = server.client.from([127, 1, 0, n]).request(method.clone(), &path);
+        let wrong = wrong.user(ADMIN, "wrong").send().await;
         assert_challenged(&wrong, "invalid_credentials");
     }
 }

@@ -16,6 +16,7 @@ mod http;
 mod journal;
 mod proxy;
 
+mod access;
 mod accounts;
 mod auth;
 mod auth_tokens;
@@ -35,6 +36,7 @@ mod schema;
 mod startup;
 mod tampering;
 mod tenants;
+mod throttling;
 
 use std::process::ExitCode;
 
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let world = harness::World::start(arguments.list);
     let trials = [
+        access::trials(&world),
         accounts::trials(&world),
         auth::trials(&world),
         auth_tokens::trials(&world),
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         startup::trials(&world),
         tampering::trials(&world),
         tenants::trials(&world),
+        throttling::trials(&world),
     ];
     let trials = trials.into_iter().flatten().collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
