@@ -19,6 +19,7 @@ mod operations;
 mod proxy;
 mod statistics;
 
+mod access;
 mod account_events;
 mod accounts;
 mod auth;
@@ -43,6 +44,7 @@ mod schema;
 mod startup;
 mod tampering;
 mod tenants;
+mod throttling;
 mod tokens;
 mod users;
 
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
     let world = harness::World::start(arguments.list);
     let trials = [
         account_events::trials(&world),
+        access::trials(&world),
         accounts::trials(&world),
         auth::trials(&world),
         auth_tokens::trials(&world),
@@ -81,6 +84,7 @@ fn main() -> ExitCode {
         tenants::trials(&world),
         tokens::trials(&world),
         users::trials(&world),
+        throttling::trials(&world),
     ];
     let trials = trials.into_iter().flatten().collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
