@@ -12,6 +12,8 @@ die() {
 
 # shellcheck source=packaging/prerequisites.sh
 source "$repository/packaging/prerequisites.sh"
+# shellcheck source=packaging/account.sh
+source "$repository/packaging/account.sh"
 # shellcheck source=packaging/settings.sh
 source "$repository/packaging/settings.sh"
 # shellcheck source=packaging/service.sh
@@ -63,10 +65,11 @@ up() {
     built=$(build)
     prepare_data_dir
     keep_password
+    copy_binary "$built"
     # Refuses a wrong configuration before anything that runs is touched.
-    run_with_settings "$built" config >/dev/null
+    run_with_settings "$binary.new" config >/dev/null || die "the settings are refused$(for_whom)"
     save_settings
-    install_binary "$built"
+    mv "$binary.new" "$binary"
     restart_service
     wait_until_ready
     greet

@@ -45,6 +45,16 @@ processes_of() {
     done 2>/dev/null
 }
 
+# users_of FOLDER: as whom processes run whose program or folder lies in it.
+users_of() {
+    local process
+    for process in /proc/[0-9]*; do
+        if [[ $(readlink "$process/exe") == "$1"/* || $(readlink "$process/cwd") == "$1"/* ]]; then
+            stat --format %U "$process"
+        fi
+    done 2>/dev/null | sort -u
+}
+
 # The documents say port 5000, and their reader would see an error; here an error must be one.
 run_shell_blocks() {
     local wrapper=$folder/wrapper
@@ -73,7 +83,12 @@ expect "nothing is deployed yet" '*is not running*' "$(./deploy.sh status || tru
 greeting=$(EVENTLOGGER_ADMIN_PASSWORD=secret ./deploy.sh) || fail "up"
 expect "up says where" "*http://localhost:$port*" "$greeting"
 expect "the password is kept" secret "$(./deploy.sh password)"
-expect "for its owner only" '-rw-------*' "$(ls -l "$EVENTLOGGER_DATA_DIR/admin-password")"
+if [[ $(id -u) == 0 ]]; then
+    expect "for root and the service only" '-rw-r-----*root eventlogger *' "$(ls -l "$EVENTLOGGER_DATA_DIR/admin-password")"
+    expect "the service and its cluster have a user of their own" eventlogger "$(users_of "$EVENTLOGGER_DATA_DIR")"
+else
+    expect "for its owner only" '-rw-------*' "$(ls -l "$EVENTLOGGER_DATA_DIR/admin-password")"
+fi
 expect "status is ready" '*ready' "$(./deploy.sh status)"
 
 event='{"event_type":"old_account","user_identity":"Asad_Zaman","event_data":{"account_id":1346,"email":"john.doe@example.com"}}'
