@@ -18,6 +18,10 @@ source "$repository/packaging/account.sh"
 source "$repository/packaging/settings.sh"
 # shellcheck source=packaging/service.sh
 source "$repository/packaging/service.sh"
+# shellcheck source=packaging/stages.sh
+source "$repository/packaging/stages.sh"
+# shellcheck source=packaging/tools.sh
+source "$repository/packaging/tools.sh"
 # shellcheck source=packaging/check.sh
 source "$repository/packaging/check.sh"
 

@@ -228,7 +228,9 @@ fn no_file_names_a_package_registry_or_a_path_of_one_machine() {
         text: std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap(),
     });
     let mut complaints = Vec::new();
-    for file in folders.iter().flat_map(|folder| files_under(folder, &[])).chain(top) {
+    let files = folders.iter().flat_map(|folder| files_under(folder, &[]));
+    // Cargo writes its registry's canonical name into every lock file, wherever the packages come from.
+    for file in files.filter(|file| !file.path.ends_with("Cargo.lock")).chain(top) {
         for (index, line) in file.text.lines().enumerate() {
             for word in words.iter().filter(|word| line.contains(word.as_str())) {
                 complaints.push(file.at(index + 1, &format!("`{word}` ties the project to one place")));
