@@ -22,6 +22,8 @@ source "$repository/packaging/service.sh"
 source "$repository/packaging/stages.sh"
 # shellcheck source=packaging/tools.sh
 source "$repository/packaging/tools.sh"
+# shellcheck source=packaging/supply.sh
+source "$repository/packaging/supply.sh"
 # shellcheck source=packaging/check.sh
 source "$repository/packaging/check.sh"
 

@@ -71,7 +71,3 @@ say_unreachable() {
     say "$1 could not be installed, the reason is above; is a package registry reachable?"
     return 1
 }
-
-need_cargo_deny() {
-    has cargo-deny || { say "cargo-deny is missing (cargo install --locked cargo-deny)" && return 1; }
-}

@@ -114,6 +114,7 @@ expect "its login is no superuser and owns its database only" 'eventlogger|f|f|t
     FROM pg_roles JOIN pg_database ON datdba = pg_roles.oid WHERE rolname = 'eventlogger' GROUP BY 1, 2, 3, 4")"
 expect "the superuser has no password" t "$(ask_database "SELECT rolpassword IS NULL FROM pg_authid WHERE oid = 10")"
 
-kill -TERM "$(pgrep --parent "$service" --newest)" && wait "$service" || fail "a stop is clean"
+kill -TERM "$(pgrep --parent "$service" --newest)"
+wait "$service" && status=0 || status=$?
 unset service
-echo "ok: a stop is clean"
+expect "a stop is clean" 0 "$status"

@@ -26,6 +26,7 @@ mod credentials;
 mod docs_page;
 mod faults;
 mod front_door;
+mod hostile_text;
 mod operators;
 mod pages;
 mod query;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         docs_page::trials(&world),
         faults::trials(&world),
         front_door::trials(&world),
+        hostile_text::trials(&world),
         operators::trials(&world),
         pages::trials(&world),
         query::trials(&world),
