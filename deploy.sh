@@ -40,6 +40,8 @@ Commands:
   cli ARGUMENTS...    run `eventlogger ARGUMENTS...` with this deployment's settings
   test [--long]       check everything: format, lints, documents, tests; --long adds the slow tests
 
+For root, the service runs as the system user eventlogger, who must be able to read the files that settings name.
+
 Environment:
   EVENTLOGGER_ADMIN_PASSWORD   the admin's password for the first `up` and for `password --reset`;
                                generated if not given

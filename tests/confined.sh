@@ -5,36 +5,12 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-fail() {
-    printf 'FAILED: %s\n' "$*" >&2
-    tail -n 20 "$folder"/*.log >&2 || true
-    exit 1
-}
-
-# expect WHAT PATTERN TEXT
-expect() {
-    # shellcheck disable=SC2053 # it is a pattern
-    [[ $3 == $2 ]] || fail "$1: expected $2, got: $3"
-    printf 'ok: %s\n' "$1"
-}
-
-soon() {
-    local deadline=$((SECONDS + 60))
-    until "$@" >/dev/null 2>&1; do
-        ((SECONDS < deadline)) || fail "not within a minute: $*"
-        sleep 0.1
-    done
-}
+# shellcheck source=tests/expect.sh
+source tests/expect.sh
+explain() { tail -n 20 "$folder"/*.log; }
 
 # value FILE PATTERN: what the first group of the pattern is in the file's only line that matches.
 value() { sed -n "s|^ *$2.*|\\1|p" "$1"; }
-
-# A port of a range that the system does not hand out by itself.
-free_port() {
-    local port
-    while port=$((20000 + RANDOM % 10000)); (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
-    echo "$port"
-}
 
 folder=$(mktemp -d "${TMPDIR:-/tmp}/evl-confined.XXXXXX")
 chmod 0711 "$folder"
@@ -107,6 +83,8 @@ soon ask /health/ready --fail
 event='{"event_type":"old_account","user_identity":"Asad_Zaman","event_data":{"account_id":1346}}'
 expect "an event is recorded" '*"seq":0,*' "$(ask /events --header 'Content-Type: application/json' --data "$event")"
 expect "and found" '*Asad_Zaman*' "$(ask '/events/query?account_id=1346')"
+health=$(sed -n 's/^ *CMD \["bash", "-c", "\(.*\)"\]$/\1/p' Dockerfile | sed "s/\\\\\\(.\\)/\\1/g; s/5000/$port/")
+expect "the image's health check is content" 'exec*:0' "$health:$( (confined bash -c "$health") >&2; echo $?)"
 expect "writer and reader are separate roles" '*"privileges":"separate"*' "$(ask /status)"
 expect "nothing is written but its state" '' "$(grep -i 'read-only\|permission denied' "$folder/service.log" || true)"
 expect "its login is no superuser and owns its database only" 'eventlogger|f|f|t|eventlogger' "$(ask_database "

@@ -4,18 +4,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-fail() {
-    printf 'FAILED: %s\n' "$*" >&2
-    ./deploy.sh logs >&2 || true
-    exit 1
-}
-
-# expect WHAT PATTERN TEXT
-expect() {
-    # shellcheck disable=SC2053 # it is a pattern
-    [[ $3 == $2 ]] || fail "$1: expected $2, got: $3"
-    printf 'ok: %s\n' "$1"
-}
+# shellcheck source=tests/expect.sh
+source tests/expect.sh
+explain() { ./deploy.sh logs; }
 
 # expect_soon WHAT PATTERN COMMAND...: a change by another process is seen within seconds.
 expect_soon() {
@@ -23,12 +14,6 @@ expect_soon() {
     # shellcheck disable=SC2053
     until answer=$("${@:3}") && [[ $answer == $2 ]] || ((SECONDS >= deadline)); do sleep 0.2; done
     expect "$1" "$2" "$answer"
-}
-
-free_port() {
-    local port
-    while port=$((20000 + RANDOM)); (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
-    echo "$port"
 }
 
 # ask CREDENTIALS PATH [CURL ARGUMENTS...]: the body, and the status on a line of its own.

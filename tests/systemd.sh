@@ -4,25 +4,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-fail() {
-    printf 'FAILED: %s\n' "$*" >&2
-    exit 1
-}
-
-# expect WHAT PATTERN TEXT
-expect() {
-    # shellcheck disable=SC2053 # it is a pattern
-    [[ $3 == $2 ]] || fail "$1: expected $2, got: $3"
-    printf 'ok: %s\n' "$1"
-}
-
-soon() {
-    local deadline=$((SECONDS + 60))
-    until "$@" >/dev/null 2>&1; do
-        ((SECONDS < deadline)) || fail "not within a minute: $*"
-        sleep 0.1
-    done
-}
+# shellcheck source=tests/expect.sh
+source tests/expect.sh
 
 # ---- outside
 

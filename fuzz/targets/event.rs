@@ -14,7 +14,10 @@ fuzz_target!(|body: &[u8]| {
         Ok(event) => {
             check(event);
             if let Some(payload) = &event.payload {
-                assert!(payload.bytes.is_empty() || contains(body, &payload.bytes), "the payload was not sent");
+                assert!(
+                    payload.bytes.is_empty() || contains(body, &payload.bytes),
+                    "the payload was not sent"
+                );
             }
             // Without unknown members the flat door is the same door.
             assert_eq!(flat.as_ref(), Ok(event));
@@ -61,7 +64,9 @@ fn check_faults(faults: &[Invalid], body: &[u8]) {
     for fault in faults {
         assert!(fault.pointer.is_empty() || fault.pointer.starts_with('/'));
         assert!(!fault.detail.contains(char::is_control), "{}", fault.detail);
-        assert!(fault.position.is_none_or(|at| at.offset as usize <= body.len() && at.line > 0 && at.column > 0));
+        assert!(
+            fault.position.is_none_or(|at| at.offset as usize <= body.len() && at.line > 0 && at.column > 0)
+        );
     }
 }
 
