@@ -16,7 +16,10 @@ pub mod ingest;
 pub mod lifecycle;
 pub mod metrics;
 
-// HTTP; the only module that knows poem.
+// HTTP, without knowing what is served.
+pub mod server;
+
+// What is served over HTTP; the only module that knows poem.
 pub mod api;
 
 // Composition.

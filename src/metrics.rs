@@ -62,6 +62,8 @@ pub struct Metrics {
     pub queue_bytes: Gauge,
     pub logins: Family<LoginOutcome, Counter>,
     pub argon2_runs: Counter,
+    pub connections: Gauge,
+    pub connections_turned_away: Counter,
     pub pool_connections: Family<PoolState, Gauge>,
 }
 
@@ -90,6 +92,8 @@ impl Metrics {
             queue_bytes: Gauge::default(),
             logins: Family::default(),
             argon2_runs: Counter::default(),
+            connections: Gauge::default(),
+            connections_turned_away: Counter::default(),
             pool_connections: Family::default(),
         };
         metrics.register();
@@ -124,6 +128,12 @@ impl Metrics {
         );
         registry.register("logins", "Credentials checked", self.logins.clone());
         registry.register("argon2_runs", "Passwords hashed", self.argon2_runs.clone());
+        registry.register("connections", "Connections of clients", self.connections.clone());
+        registry.register(
+            "connections_turned_away",
+            "Connections for which there was no place",
+            self.connections_turned_away.clone(),
+        );
         registry.register("pool_connections", "Database connections", self.pool_connections.clone());
     }
 

@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 11] = [
     &["event"],
     &["query"],
     &["store", "postgres", "metrics"],
-    &["auth"],
+    &["auth", "server"],
     &["ingest", "lifecycle"],
     &["api"],
     &["config", "listen"],

@@ -1,5 +1,6 @@
 //! HTTP: the only part that knows poem.
 
+mod accounts;
 mod batch;
 pub mod body;
 pub mod caller;
@@ -7,6 +8,9 @@ mod docs;
 mod events;
 pub mod health;
 mod invalid;
+mod links;
+mod me;
+mod members;
 mod metrics;
 mod middleware;
 pub mod openapi;
@@ -17,6 +21,9 @@ mod root;
 mod route_table;
 pub mod schemas;
 pub mod serve;
+mod tenants;
+mod tokens;
+mod users;
 mod wire;
 
 use std::sync::Arc;
@@ -33,15 +40,19 @@ use self::{
     caller::Authenticator,
     events::EventsApi,
     health::{HealthApi, Probe},
+    me::MeApi,
     metrics::MetricsApi,
     middleware::{
-        cors, drain, head, limits, linger, observe, panics, parameters, problems, security_headers,
+        cors, drain, head, limits, linger, observe, panics, parameters, problems, refusals, security_headers,
     },
     query::QueryApi,
     root::RootApi,
     route_table::RouteTable,
+    tenants::TenantsApi,
+    tokens::TokensApi,
+    users::UsersApi,
 };
-use crate::{ingest::Ingest, metrics::Metrics, query::cursor::CursorKey};
+use crate::{auth::Auth, ingest::Ingest, metrics::Metrics, query::cursor::CursorKey};
 
 pub use self::middleware::limits::Limits;
 
@@ -54,6 +65,8 @@ enum Tag {
     Recording,
     /// Finding events again.
     Reading,
+    /// Who may call: users, tokens, tenants.
+    Accounts,
     /// Whether the service lives and how it is doing.
     Operations,
 }
@@ -88,14 +101,19 @@ pub struct Settings {
 }
 
 /// Every operation there is. One line each here and in [`operations`] adds a resource.
-type Operations = (RootApi, EventsApi, BatchApi, QueryApi, HealthApi, MetricsApi);
+type Operations =
+    (RootApi, EventsApi, BatchApi, QueryApi, UsersApi, TokensApi, TenantsApi, MeApi, HealthApi, MetricsApi);
 
-fn operations(state: &ApiState, log: Log) -> Operations {
+fn operations(state: &ApiState, log: Log, auth: &Arc<Auth>) -> Operations {
     (
         RootApi,
         EventsApi { ingest: Arc::clone(&log.ingest) },
         BatchApi { ingest: log.ingest, max_events: state.settings.batch_events },
         QueryApi::new(log.reads, log.cursors),
+        UsersApi { auth: Arc::clone(auth) },
+        TokensApi { auth: Arc::clone(auth) },
+        TenantsApi { auth: Arc::clone(auth) },
+        MeApi { auth: Arc::clone(auth) },
         HealthApi::new(state.clone()),
         MetricsApi { state: state.clone() },
     )
@@ -107,8 +125,8 @@ pub fn document() -> Value {
 }
 
 /// The whole service as one endpoint.
-pub fn routes(state: &ApiState, log: Log) -> BoxEndpoint<'static, Response> {
-    front(operations(state, log), state)
+pub fn routes(state: &ApiState, log: Log, auth: &Arc<Auth>) -> BoxEndpoint<'static, Response> {
+    front(operations(state, log, auth), state)
 }
 
 /// Routing, and around it what every request passes; the last layer here is the first to see a request.
@@ -126,6 +144,7 @@ fn front<A: OpenApi + 'static>(operations: A, state: &ApiState) -> BoxEndpoint<'
         .around(move |next, request| parameters::check(next, request, Arc::clone(&known)))
         .around(move |next, request| limits::enforce(next, request, Arc::clone(&limits)))
         .around(move |next, request| drain::refuse(next, request, draining.clone()))
+        .around(refusals::answer)
         .around(move |next, request| problems::convert(next, request, Arc::clone(&routes)))
         // The compiler gives up on a type as deep as all these layers.
         .boxed()

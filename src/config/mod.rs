@@ -47,8 +47,16 @@ pub struct Config {
 pub struct Server {
     pub listen: Vec<SocketAddr>,
     pub cors_origins: Vec<String>,
+    #[serde(rename = "head_timeout_seconds", with = "seconds")]
+    pub head_timeout: Duration,
     #[serde(rename = "request_timeout_seconds", with = "seconds")]
     pub request_timeout: Duration,
+    #[serde(rename = "write_timeout_seconds", with = "seconds")]
+    pub write_timeout: Duration,
+    #[serde(rename = "idle_timeout_seconds", with = "seconds")]
+    pub idle_timeout: Duration,
+    pub connections: usize,
+    pub connections_per_address: usize,
     #[serde(rename = "shutdown_grace_seconds", with = "seconds")]
     pub shutdown_grace: Duration,
 }
