@@ -31,7 +31,7 @@ for_whom() {
 as_service() {
     if ! is_root; then exec "$@"; fi
     exec setpriv --reuid "$service_account" --regid "$(service_group)" --clear-groups \
-        --no-new-privs --inh-caps=-all --bounding-set=-all env HOME=/nonexistent "$@"
+        --no-new-privs --inh-caps=-all --bounding-set=-all env -u XDG_RUNTIME_DIR HOME=/nonexistent "$@"
 }
 
 # Secrets in files of root's that the service reads but cannot change.

@@ -14,9 +14,9 @@ check_everything() {
     stage "documentation" env RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --document-private-items
     stage "tests" run_tests "$@"
     stage_with "python" "shell scripts" check_shell_scripts
+    check_supply "$@"
     stage "deployment" run_deploy_test
     if [[ $(id -u) == 0 ]]; then stage "deployment as an ordinary user" run_deploy_test_as_ordinary_user; fi
-    check_supply "$@"
     if [[ ${1:-} == --long ]]; then
         stage "bench" cargo run --locked --release --quiet --bin eventlogger -- bench
     fi
