@@ -5,13 +5,14 @@
 use std::path::{Path, PathBuf};
 
 /// From the bottom up. A module uses those of the lines above it, and none of its own line.
-const LAYERS: [&[&str]; 11] = [
+const LAYERS: [&[&str]; 12] = [
     &["json", "merkle"],
     &["event"],
     &["query"],
     &["store", "postgres", "metrics"],
     &["auth", "server"],
     &["ingest", "lifecycle"],
+    &["access"],
     &["api"],
     &["config", "listen"],
     &["telemetry"],

@@ -19,6 +19,7 @@ mod operations;
 mod proxy;
 mod statistics;
 
+mod access;
 mod account_events;
 mod accounts;
 mod auth;
@@ -44,6 +45,7 @@ mod schema;
 mod startup;
 mod tampering;
 mod tenants;
+mod throttling;
 mod tokens;
 mod users;
 
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
     let world = harness::World::start(arguments.list);
     let trials = [
         account_events::trials(&world),
+        access::trials(&world),
         accounts::trials(&world),
         auth::trials(&world),
         auth_tokens::trials(&world),
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
         tenants::trials(&world),
         tokens::trials(&world),
         users::trials(&world),
+        throttling::trials(&world),
     ];
     let trials = trials.into_iter().flatten().collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
