@@ -34,6 +34,7 @@ mod docs_page;
 mod escalation;
 mod faults;
 mod front_door;
+mod hostile_text;
 mod matrix;
 mod operators;
 mod pages;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         escalation::trials(&world),
         faults::trials(&world),
         front_door::trials(&world),
+        hostile_text::trials(&world),
         matrix::trials(&world),
         operators::trials(&world),
         pages::trials(&world),
