@@ -1,14 +1,10 @@
 #!/usr/bin/env bash
 # Deploys into a throw-away folder on a free port, uses the service as the README says, and takes it down again.
-# EVENTLOGGER_BINARY=… tests that binary; otherwise deploy.sh builds the dev profile.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-fail() {
-    printf 'FAILED: %s\n' "$*" >&2
-    ./deploy.sh logs >&2 || true
-    exit 1
-}
+# shellcheck source=tests/service.sh
+source tests/service.sh
 
 # expect WHAT PATTERN TEXT
 expect() {
@@ -23,12 +19,6 @@ expect_soon() {
     # shellcheck disable=SC2053
     until answer=$("${@:3}") && [[ $answer == $2 ]] || ((SECONDS >= deadline)); do sleep 0.2; done
     expect "$1" "$2" "$answer"
-}
-
-free_port() {
-    local port
-    while port=$((20000 + RANDOM)); (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
-    echo "$port"
 }
 
 # ask CREDENTIALS PATH [CURL ARGUMENTS...]: the body, and the status on a line of its own.
@@ -58,15 +48,6 @@ run_shell_blocks() {
         fail "the shell blocks of $1: $(tail -n 20 "$folder/answers")"
     printf 'ok: %s\n' "every shell block of $1 runs"
 }
-
-folder=$(mktemp -d "${TMPDIR:-/tmp}/evl.XXXXXX")
-# Root's PostgreSQL runs as another user, who passes through here.
-chmod 0711 "$folder"
-port=$(free_port)
-url=http://127.0.0.1:$port
-export EVENTLOGGER_DATA_DIR=$folder/data EVENTLOGGER_SERVER__LISTEN=127.0.0.1:$port
-export EVENTLOGGER_BUILD_PROFILE=${EVENTLOGGER_BUILD_PROFILE:-dev}
-trap './deploy.sh down >/dev/null 2>&1 || true; rm -rf "$folder"' EXIT
 
 expect "nothing is deployed yet" '*is not running*' "$(./deploy.sh status || true)"
 

@@ -241,7 +241,7 @@ async fn a_batch_with_nothing_valid_is_answered_at_once(server: Arc<Server>) {
         let answer = post(&server, path, "[{}, 7]");
         // Well below the time that an answer may wait for its commit.
         let answer = tokio::time::timeout(Duration::from_secs(10), answer).await.expect("an answer at once");
-        let answer = answer.json(422);
+        let answer = answer.problem(422, "batch_rejected");
         assert_eq!((&answer["stored"], &answer["rejected"]), (&json!(0), &json!(2)), "{path}");
         assert_eq!(answer["results"][1]["problem"]["errors"][0]["pointer"], "/1", "{path}");
     }

@@ -2,13 +2,13 @@
 //! see the columns and settings by name as well.
 
 use poem_openapi::registry::{
-    MetaApi, MetaOperation, MetaOperationParam, MetaParamIn, MetaSchema, MetaSchemaRef,
+    MetaApi, MetaOperation, MetaOperationParam, MetaParamIn, MetaSchema, MetaSchemaRef, Registry,
 };
 use poem_openapi::types::Type as _;
 use serde_json::Value;
 
-use crate::event::{Field, Level, Outcome};
-use crate::query::Sort;
+use crate::api::schemas::{Level, Outcome, Sort};
+use crate::event::Field;
 use crate::query::search::{DEFAULT_LIMIT, MAX_LIMIT};
 
 /// Puts the named parameters before the free-form one of each operation that has it.
@@ -17,6 +17,13 @@ pub(super) fn with_columns(mut apis: Vec<MetaApi>) -> Vec<MetaApi> {
         describe(operation);
     }
     apis
+}
+
+/// What the named parameters refer to.
+pub(super) fn register(registry: &mut Registry) {
+    Level::register(registry);
+    Outcome::register(registry);
+    Sort::register(registry);
 }
 
 fn describe(operation: &mut MetaOperation) {
@@ -31,8 +38,8 @@ fn describe(operation: &mut MetaOperation) {
 
 fn column(field: Field) -> MetaOperationParam {
     let schema = match field {
-        Field::Level => names(Level::ALL.map(Level::name)),
-        Field::Outcome => names(Outcome::ALL.map(Outcome::name)),
+        Field::Level => Level::schema_ref(),
+        Field::Outcome => Outcome::schema_ref(),
         Field::Timestamp | Field::ReceivedAt => time(),
         Field::Id => uuid::Uuid::schema_ref(),
         Field::Seq => i64::schema_ref(),
@@ -60,7 +67,7 @@ fn settings() -> impl Iterator<Item = MetaOperationParam> {
         ("to", time(), "`timestamp` before this. Alias: `end_time`."),
         ("received_from", time(), "`received_at` at or after this."),
         ("received_to", time(), "`received_at` before this."),
-        ("sort", names(Sort::NAMES), "The time that orders the answer, newest first."),
+        ("sort", Sort::schema_ref(), "The time that orders the answer, newest first."),
         ("limit", inline(limit), "Events per page."),
         ("cursor", String::schema_ref(), "Where the page starts: from `next` of the page before."),
     ]
@@ -79,10 +86,6 @@ fn param(name: &str, schema: MetaSchemaRef, description: String) -> MetaOperatio
         explode: true,
         style: None,
     }
-}
-
-fn names<const N: usize>(names: [&'static str; N]) -> MetaSchemaRef {
-    inline(MetaSchema { enum_items: names.map(Value::from).to_vec(), ..MetaSchema::new("string") })
 }
 
 fn time() -> MetaSchemaRef {
