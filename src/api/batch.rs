@@ -77,7 +77,8 @@ impl BatchApi {
         &self,
         caller: Caller<Writer>,
         /// With the key `K`, item `i` gets the idempotency key `K/i`, unless it has one of its own.
-        #[oai(name = "Idempotency-Key")]
+        // Shorter than a key may be, as `/i` follows.
+        #[oai(name = "Idempotency-Key", validator(min_length = 1, max_length = 250))]
         idempotency_key: Header<Option<String>>,
         /// All or none.
         #[oai(default)]

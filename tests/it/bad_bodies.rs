@@ -249,9 +249,12 @@ async fn a_batch_with_nothing_valid_is_answered_at_once(server: Arc<Server>) {
 
 async fn a_bad_idempotency_key_is_refused(server: Arc<Server>) {
     let event = r#"{"event_type": "t", "user_identity": "u"}"#;
-    for (key, code) in [("", "empty"), ("k".repeat(257).as_str(), "too_long")] {
-        let request = server.client.post("/events").header("idempotency-key", key).json(event);
-        request.send().await.problem(422, code);
+    for (path, longest) in [("/events", 256), ("/log", 256), ("/events/batch", 250)] {
+        for key in ["", "k".repeat(longest + 1).as_str()] {
+            let request = server.client.post(path).header("idempotency-key", key).json(event);
+            let problem = request.send().await.problem(400, "invalid_parameter");
+            assert_eq!(problem["errors"][0]["parameter"], "Idempotency-Key", "{path}");
+        }
     }
     let keyed = r#"{"event_type": "t", "user_identity": "u", "idempotency_key": "a"}"#;
     let request = server.client.post("/events").header("idempotency-key", "b").json(keyed);

@@ -40,9 +40,12 @@ fn column(field: Field) -> MetaOperationParam {
     let schema = match field {
         Field::Level => Level::schema_ref(),
         Field::Outcome => Outcome::schema_ref(),
-        Field::Timestamp | Field::ReceivedAt => time(),
+        Field::Timestamp | Field::ReceivedAt => string("date-time"),
         Field::Id => uuid::Uuid::schema_ref(),
-        Field::Seq => i64::schema_ref(),
+        Field::Seq => {
+            inline(MetaSchema { minimum: Some(0.0), ..MetaSchema::new_with_format("integer", "int64") })
+        }
+        Field::Ip => string("ip-or-network"),
         _ => String::schema_ref(),
     };
     let meaning = match field {
@@ -63,13 +66,13 @@ fn settings() -> impl Iterator<Item = MetaOperationParam> {
         ..MetaSchema::new("integer")
     };
     [
-        ("from", time(), "`timestamp` at or after this. Alias: `start_time`."),
-        ("to", time(), "`timestamp` before this. Alias: `end_time`."),
-        ("received_from", time(), "`received_at` at or after this."),
-        ("received_to", time(), "`received_at` before this."),
+        ("from", string("date-time"), "`timestamp` at or after this. Alias: `start_time`."),
+        ("to", string("date-time"), "`timestamp` before this. Alias: `end_time`."),
+        ("received_from", string("date-time"), "`received_at` at or after this."),
+        ("received_to", string("date-time"), "`received_at` before this."),
         ("sort", Sort::schema_ref(), "The time that orders the answer, newest first."),
         ("limit", inline(limit), "Events per page."),
-        ("cursor", String::schema_ref(), "Where the page starts: from `next` of the page before."),
+        ("cursor", string("cursor"), "Where the page starts: from `next` of the page before."),
     ]
     .into_iter()
     .map(|(name, schema, description)| param(name, schema, description.to_owned()))
@@ -88,8 +91,8 @@ fn param(name: &str, schema: MetaSchemaRef, description: String) -> MetaOperatio
     }
 }
 
-fn time() -> MetaSchemaRef {
-    inline(MetaSchema::new_with_format("string", "date-time"))
+fn string(format: &'static str) -> MetaSchemaRef {
+    inline(MetaSchema::new_with_format("string", format))
 }
 
 fn inline(schema: MetaSchema) -> MetaSchemaRef {
