@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::api::problem::PROBLEM_JSON;
+use crate::api::{body::JSON, problem::PROBLEM_JSON};
 
 /// Each error status and what it means here.
 const MEANINGS: [(u16, &str); 13] = [
@@ -72,10 +72,13 @@ fn answers_nothing(operation: &Map<String, Value>) -> bool {
     operation.get("responses").is_some_and(|responses| responses.get("204").is_some())
 }
 
+/// One type of error everywhere, so that generated clients have one as well. It is always sent as a problem,
+/// which is JSON; some generators read a type only where it says so by that name.
 fn response(status: u16, meaning: &str) -> Value {
+    let problem = json!({"schema": {"$ref": "#/components/schemas/Problem"}});
     let mut response = json!({
         "description": meaning,
-        "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        "content": {PROBLEM_JSON: problem, JSON: problem},
     });
     let header = match status {
         401 => Some(("WWW-Authenticate", "string", "How to log in.")),
