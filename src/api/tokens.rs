@@ -33,7 +33,7 @@ pub struct TokensApi {
 
 /// A token to create.
 #[derive(Object)]
-#[oai(example)]
+#[oai(example, skip_serializing_if_is_none)]
 struct NewToken {
     /// The user that the token acts for. Default: the caller.
     #[oai(validator(max_length = 128))]

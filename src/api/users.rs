@@ -33,7 +33,7 @@ pub struct UsersApi {
 
 /// A user to add.
 #[derive(Object)]
-#[oai(example)]
+#[oai(example, skip_serializing_if_is_none)]
 struct NewUser {
     /// At most 128 characters, without `/`, `:` and control characters.
     #[oai(validator(min_length = 1, max_length = 128))]
@@ -58,7 +58,7 @@ impl Example for NewUser {
 
 /// What of a user is to be changed.
 #[derive(Object)]
-#[oai(example)]
+#[oai(example, skip_serializing_if_is_none)]
 struct UserChange {
     /// All the roles it is to have, at least one.
     #[oai(validator(min_items = 1))]
@@ -75,7 +75,7 @@ impl Example for UserChange {
 
 /// What a user is to log in with from now on.
 #[derive(Object)]
-#[oai(example)]
+#[oai(example, skip_serializing_if_is_none)]
 struct NewPassword {
     /// At least 8 characters. Without it a password is generated, and answered once.
     #[oai(validator(min_length = 8, max_length = 1024))]
@@ -203,7 +203,8 @@ impl UsersApi {
         after: Query<Option<String>>,
     ) -> Result<UsersAnswer, Problem> {
         let after = named("after", after.0, check_user_name)?.unwrap_or_default();
-        let rows = page_of_users(self.auth.control(), &caller.tenant.name, &after, i64::from(limit.0) + 1);
+        let rows =
+            page_of_users(self.auth.control(), Some(&caller.tenant.name), &after, i64::from(limit.0) + 1);
         let rows = rows.await.map_err(|error| Problem::database(&error))?;
         let (rows, next) = links::page(request, rows, limit.0, |row| &row.name)?;
         let link = next.as_deref().map(links::next);

@@ -94,24 +94,13 @@ pub async fn find_login(pool: &PgPool, tenant: &str, name: &str) -> sqlx::Result
 
 /// The users of one tenant, or of all.
 pub async fn list_users(pool: &PgPool, tenant: Option<&str>) -> sqlx::Result<Vec<UserRow>> {
-    sqlx::query_as!(
-        UserRow,
-        r#"SELECT t.name AS tenant, u.user_id, u.name, u.password_hash IS NOT NULL AS "has_password!",
-                  u.secret_sha256 IS NOT NULL AS "has_machine_secret!", u.roles, u.disabled,
-                  u.created_at, u.updated_at
-           FROM tenants t JOIN users u USING (tenant_id)
-           WHERE $1::text IS NULL OR t.name = $1
-           ORDER BY t.name, u.name"#,
-        tenant
-    )
-    .fetch_all(pool)
-    .await
+    page_of_users(pool, tenant, "", i64::MAX).await
 }
 
-/// The users of a tenant whose names come after `after`.
+/// Those whose names come after `after`, at most `limit`.
 pub async fn page_of_users(
     pool: &PgPool,
-    tenant: &str,
+    tenant: Option<&str>,
     after: &str,
     limit: i64,
 ) -> sqlx::Result<Vec<UserRow>> {
@@ -122,8 +111,8 @@ pub async fn page_of_users(
                       u.secret_sha256 IS NOT NULL AS "has_machine_secret!", u.roles, u.disabled,
                       u.created_at, u.updated_at
                FROM tenants t JOIN users u USING (tenant_id)
-               WHERE t.name = $1 AND u.name > $2
-               ORDER BY u.name LIMIT $3"#,
+               WHERE ($1::text IS NULL OR t.name = $1) AND u.name > $2
+               ORDER BY t.name, u.name LIMIT $3"#,
             tenant,
             after,
             limit
@@ -307,7 +296,7 @@ pub async fn update_user(
     let disabled = update.disabled.unwrap_or(user.disabled);
     author.require_power_over(&user.roles)?;
     author.require_power_over(roles)?;
-    require_place(tenant, roles)?;
+    require_place(tenant, update.roles.unwrap_or_default())?;
     user.refuse_last(if disabled { &[] } else { roles })?;
     let has_other_roles = !is_same_set(&own, roles);
     if !has_other_roles && disabled == user.disabled {
