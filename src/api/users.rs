@@ -148,6 +148,12 @@ struct UserWithSecret {
     secret: Option<String>,
 }
 
+impl UserWithSecret {
+    fn new(user: UserRow, generated: Option<Secret>) -> Self {
+        Self { user: user.into(), secret: generated.map(|secret| secret.reveal().to_owned()) }
+    }
+}
+
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 struct UserPage {
@@ -231,13 +237,11 @@ impl UsersApi {
         let IssuedLogin { stored, generated } = self.auth.issue(login).await.map_err(problem_of)?;
         let tenant = caller.tenant.name.clone();
         let author = author(request, &caller, &tenant);
-        let (added, of) = (name.clone(), tenant.clone());
+        let added = name.clone();
         let change = self.auth.change(move |pool| async move {
-            create_user(&pool, &author, &of, &added, &stored, &roles.names()).await
+            create_user(&pool, &author, &tenant, &added, &stored, &roles.names()).await
         });
-        change.await.map_err(exists)?;
-        let secret = generated.map(|secret| secret.reveal().to_owned());
-        let user = UserWithSecret { user: self.find(&tenant, &name).await?, secret };
+        let user = UserWithSecret::new(change.await.map_err(exists)?, generated);
         Ok(AddedAnswer::Added(Json(user), links::location(request, &["users", &name])))
     }
 
@@ -282,8 +286,8 @@ impl UsersApi {
             let update = UserUpdate { roles: roles.as_deref(), disabled };
             store::update_user(&pool, &author, &of, &changed, update).await
         });
-        self.explained(&tenant, &name, change.await).await?;
-        self.find(&tenant, &name).await.map(Json)
+        let user = self.explained(&tenant, &name, change.await).await?;
+        Ok(Json(user.into()))
     }
 
     /// Give a user a new password
@@ -311,9 +315,8 @@ impl UsersApi {
         let change = self
             .auth
             .change(move |pool| async move { set_credential(&pool, &author, &of, &changed, &stored).await });
-        self.explained(&tenant, &name, change.await).await?;
-        let secret = generated.map(|secret| secret.reveal().to_owned());
-        Ok(Json(UserWithSecret { user: self.find(&tenant, &name).await?, secret }))
+        let user = self.explained(&tenant, &name, change.await).await?;
+        Ok(Json(UserWithSecret::new(user, generated)))
     }
 
     /// Remove a user
@@ -362,12 +365,12 @@ impl UsersApi {
     }
 
     /// The user may have been removed since it was found.
-    async fn explained(
+    async fn explained<T>(
         &self,
         tenant: &str,
         name: &str,
-        outcome: Result<(), AccountError>,
-    ) -> Result<(), Problem> {
+        outcome: Result<T, AccountError>,
+    ) -> Result<T, Problem> {
         match outcome {
             Err(AccountError::Change(ChangeError::NoUser { .. })) => Err(self.unknown(tenant, name).await),
             outcome => outcome.map_err(problem_of),
