@@ -11,12 +11,16 @@ pub mod postgres;
 pub mod store;
 
 // What the service does.
+pub mod access;
 pub mod auth;
 pub mod ingest;
 pub mod lifecycle;
 pub mod metrics;
 
-// HTTP; the only module that knows poem.
+// HTTP, without knowing what is served.
+pub mod server;
+
+// What is served over HTTP; the only module that knows poem.
 pub mod api;
 
 // Composition.

@@ -35,9 +35,15 @@ pub struct Reason {
     pub code: &'static str,
 }
 
-/// `accepted`, `rejected`, `busy` or `unavailable`.
+/// `accepted`, `rejected`, `throttled`, `busy` or `unavailable`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct LoginOutcome {
+    pub outcome: &'static str,
+}
+
+/// `recorded`, or `lost` for good.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AccessOutcome {
     pub outcome: &'static str,
 }
 
@@ -62,6 +68,11 @@ pub struct Metrics {
     pub queue_bytes: Gauge,
     pub logins: Family<LoginOutcome, Counter>,
     pub argon2_runs: Counter,
+    pub connections: Gauge,
+    pub connections_turned_away: Counter,
+    pub login_failures_remembered: Gauge,
+    pub login_failures_evicted: Counter,
+    pub access_events: Family<AccessOutcome, Counter>,
     pub pool_connections: Family<PoolState, Gauge>,
 }
 
@@ -90,6 +101,11 @@ impl Metrics {
             queue_bytes: Gauge::default(),
             logins: Family::default(),
             argon2_runs: Counter::default(),
+            connections: Gauge::default(),
+            connections_turned_away: Counter::default(),
+            login_failures_remembered: Gauge::default(),
+            login_failures_evicted: Counter::default(),
+            access_events: Family::default(),
             pool_connections: Family::default(),
         };
         metrics.register();
@@ -124,6 +140,23 @@ impl Metrics {
         );
         registry.register("logins", "Credentials checked", self.logins.clone());
         registry.register("argon2_runs", "Passwords hashed", self.argon2_runs.clone());
+        registry.register("connections", "Connections of clients", self.connections.clone());
+        registry.register(
+            "connections_turned_away",
+            "Connections for which there was no place",
+            self.connections_turned_away.clone(),
+        );
+        registry.register(
+            "login_failures_remembered",
+            "Accounts and addresses whose failed logins are counted",
+            self.login_failures_remembered.clone(),
+        );
+        registry.register(
+            "login_failures_evicted",
+            "Accounts and addresses that gave way to others",
+            self.login_failures_evicted.clone(),
+        );
+        registry.register("access_events", "Events of the service itself", self.access_events.clone());
         registry.register("pool_connections", "Database connections", self.pool_connections.clone());
     }
 

@@ -43,7 +43,7 @@ use self::{
     me::MeApi,
     metrics::MetricsApi,
     middleware::{
-        cors, drain, head, limits, linger, observe, panics, parameters, problems, security_headers,
+        cors, drain, head, limits, linger, observe, panics, parameters, problems, refusals, security_headers,
     },
     query::QueryApi,
     root::RootApi,
@@ -144,6 +144,7 @@ fn front<A: OpenApi + 'static>(operations: A, state: &ApiState) -> BoxEndpoint<'
         .around(move |next, request| parameters::check(next, request, Arc::clone(&known)))
         .around(move |next, request| limits::enforce(next, request, Arc::clone(&limits)))
         .around(move |next, request| drain::refuse(next, request, draining.clone()))
+        .around(refusals::answer)
         .around(move |next, request| problems::convert(next, request, Arc::clone(&routes)))
         // The compiler gives up on a type as deep as all these layers.
         .boxed()

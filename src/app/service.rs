@@ -4,21 +4,24 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use http::HeaderValue;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::database::open_to_serve;
 use super::probe::ServiceProbe;
 use super::{AppError, Database, ensure_first_user};
+use crate::access::{AccessEvents, Instance, Kinds, Sources};
+use crate::api::serve::Front;
 use crate::api::{self, ApiState};
 use crate::auth::{self, Auth};
-use crate::config::Config;
+use crate::config::{AccessKind, Config};
 use crate::ingest::{self, Ingest};
 use crate::metrics::Metrics;
 use crate::query::cursor::CursorKey;
+use crate::server::Places;
 use crate::store::{Store, settings};
-use crate::{lifecycle, listen};
+use crate::{lifecycle, listen, server};
 
 /// Seals cursors; the same for all instances.
 const CURSOR_KEY: &str = "cursor_key";
@@ -30,6 +33,7 @@ pub struct App {
     listeners: Vec<TcpListener>,
     auth: Arc<Auth>,
     ingest: Arc<Ingest>,
+    places: Arc<Places>,
     metrics: Arc<Metrics>,
     cursor_key: [u8; 32],
 }
@@ -46,7 +50,11 @@ pub async fn build(config: Config) -> Result<App, AppError> {
     let metrics = Arc::new(Metrics::new());
     let auth = Auth::new(store.control.clone(), auth_settings(&config))?;
     let ingest = Arc::new(Ingest::new(store.clone(), ingest_limits(&config), Arc::clone(&metrics)));
-    Ok(App { config, database, listeners, auth, ingest, metrics, cursor_key })
+    let places = Places::new(
+        server::connections_within_limits(config.server.connections),
+        config.server.connections_per_address,
+    );
+    Ok(App { config, database, listeners, auth, ingest, places, metrics, cursor_key })
 }
 
 impl App {
@@ -72,9 +80,11 @@ impl App {
             stopped(stopping.clone()),
         ));
         let credentials = tokio::spawn(Arc::clone(&self.auth).watch(stopped(stopping.clone())));
+        let (ended, serving_ended) = oneshot::channel::<()>();
+        let access = tokio::spawn(self.access_events().run(async { drop(serving_ended.await) }));
         let state = ApiState {
             authenticator: Arc::new(Arc::clone(&self.auth)),
-            probe: Arc::new(ServiceProbe::new(&self.database, &self.auth, &self.ingest)),
+            probe: Arc::new(ServiceProbe::new(&self.database, &self.auth, &self.ingest, &self.places)),
             metrics: Arc::clone(&self.metrics),
             draining: stopping,
             settings: Arc::new(api_settings(&self.config)),
@@ -84,16 +94,19 @@ impl App {
             reads: store.query.clone(),
             cursors: CursorKey::new(self.cursor_key),
         };
-        let grace = self.config.server.shutdown_grace;
+        let settings = server_settings(&self.config);
         let announce = async move {
             stop.await;
             info!("stopping: finishing what was accepted");
             // Nobody listens if all parts have ended already.
             let _ = draining.send(true);
         };
-        let served =
-            api::serve::serve(self.listeners, api::routes(&state, log, &self.auth), announce, grace).await;
+        let front = Arc::new(Front::new(api::routes(&state, log, &self.auth)));
+        let served = server::serve(self.listeners, front, settings, self.places, announce).await;
+        drop(ended);
         let rest = async {
+            // Its last events go through the lanes, too.
+            let _ = access.await;
             self.ingest.drain().await;
             for task in [maintenance, credentials] {
                 // A part that panicked has been logged; there is nothing of it left to finish.
@@ -108,6 +121,16 @@ impl App {
         self.database.stop_cluster().await;
         info!("stopped");
         served.map_err(AppError::Serve)
+    }
+
+    fn access_events(&self) -> AccessEvents {
+        let sources = Sources {
+            store: self.database.store.clone(),
+            auth: Arc::clone(&self.auth),
+            ingest: Arc::clone(&self.ingest),
+            metrics: Arc::clone(&self.metrics),
+        };
+        AccessEvents::new(sources, access_kinds(&self.config), Instance::new(&self.addresses()))
     }
 }
 
@@ -149,6 +172,16 @@ fn auth_settings(config: &Config) -> auth::Settings {
     }
 }
 
+fn access_kinds(config: &Config) -> Kinds {
+    let is_recorded = |kind| config.access.record.contains(&kind);
+    Kinds {
+        changes: is_recorded(AccessKind::Changes),
+        failures: is_recorded(AccessKind::Failures),
+        denials: is_recorded(AccessKind::Denials),
+        lifecycle: is_recorded(AccessKind::Lifecycle),
+    }
+}
+
 fn ingest_limits(config: &Config) -> ingest::Limits {
     ingest::Limits {
         tenant_events: config.ingest.queue_events_per_tenant,
@@ -156,6 +189,16 @@ fn ingest_limits(config: &Config) -> ingest::Limits {
         total_bytes: config.ingest.queue_bytes,
         answer_timeout: config.ingest.answer_timeout,
         partitions_ahead: config.partitions.ahead,
+    }
+}
+
+fn server_settings(config: &Config) -> server::Settings {
+    let settings = &config.server;
+    server::Settings {
+        head_timeout: settings.head_timeout,
+        idle_timeout: settings.idle_timeout,
+        write_timeout: settings.write_timeout,
+        shutdown_grace: settings.shutdown_grace,
     }
 }
 

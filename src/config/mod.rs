@@ -34,6 +34,7 @@ pub struct Config {
     pub ingest: Ingest,
     pub limits: Limits,
     pub auth: Auth,
+    pub access: Access,
     pub log: Log,
     pub partitions: Partitions,
     /// A folder of this user alone, from `XDG_RUNTIME_DIR`.
@@ -47,8 +48,16 @@ pub struct Config {
 pub struct Server {
     pub listen: Vec<SocketAddr>,
     pub cors_origins: Vec<String>,
+    #[serde(rename = "head_timeout_seconds", with = "seconds")]
+    pub head_timeout: Duration,
     #[serde(rename = "request_timeout_seconds", with = "seconds")]
     pub request_timeout: Duration,
+    #[serde(rename = "write_timeout_seconds", with = "seconds")]
+    pub write_timeout: Duration,
+    #[serde(rename = "idle_timeout_seconds", with = "seconds")]
+    pub idle_timeout: Duration,
+    pub connections: usize,
+    pub connections_per_address: usize,
     #[serde(rename = "shutdown_grace_seconds", with = "seconds")]
     pub shutdown_grace: Duration,
 }
@@ -98,6 +107,21 @@ pub struct Auth {
     /// 0: half of the cores, at least one.
     pub argon2_slots: usize,
     pub argon2_queue: usize,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Access {
+    pub record: Vec<AccessKind>,
+}
+
+/// Events of the service itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessKind {
+    Changes,
+    Denials,
+    Failures,
+    Lifecycle,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]

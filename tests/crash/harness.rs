@@ -80,6 +80,8 @@ impl Service {
             .env("EVENTLOGGER_ADMIN_USER", ADMIN)
             .env("EVENTLOGGER_ADMIN_PASSWORD", PASSWORD)
             .env("EVENTLOGGER_LOG__FORMAT", "json")
+            // Tests count what they record.
+            .env("EVENTLOGGER_ACCESS__RECORD", "")
             .env("EVENTLOGGER_DATABASE__CLUSTER_OPTIONS", "shared_buffers=32MB")
             .envs(self.environment.iter().map(|(name, value)| (*name, value.as_str())))
             .stdin(Stdio::null())
@@ -152,6 +154,15 @@ impl Service {
 
     fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// What the process has said.
+    pub fn said(&self) -> String {
+        fs::read_to_string(self.log()).unwrap()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().unwrap().id()
     }
 
     fn log(&self) -> PathBuf {

@@ -44,6 +44,19 @@ impl Client {
         Self { http: HyperClient::builder(TokioExecutor::new()).build_http(), address }
     }
 
+    /// The same over HTTP/2, as if that were known beforehand.
+    pub fn over_http2(&self) -> Self {
+        let http = HyperClient::builder(TokioExecutor::new()).http2_only(true).build_http();
+        Self { http, address: self.address }
+    }
+
+    /// The same service, as a client at another of this machine's addresses.
+    pub fn from(&self, address: [u8; 4]) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_local_address(Some(address.into()));
+        Self { http: HyperClient::builder(TokioExecutor::new()).build(connector), address: self.address }
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -19,6 +19,7 @@ mod operations;
 mod proxy;
 mod statistics;
 
+mod access;
 mod account_events;
 mod accounts;
 mod auth;
@@ -26,12 +27,14 @@ mod auth_tokens;
 mod auth_users;
 mod bad_bodies;
 mod bad_searches;
+mod connections;
 mod credentials;
 mod differential;
 mod docs_page;
 mod escalation;
 mod faults;
 mod front_door;
+mod hostile_text;
 mod matrix;
 mod operators;
 mod pages;
@@ -42,6 +45,7 @@ mod schema;
 mod startup;
 mod tampering;
 mod tenants;
+mod throttling;
 mod tokens;
 mod users;
 
@@ -54,18 +58,21 @@ fn main() -> ExitCode {
     let world = harness::World::start(arguments.list);
     let trials = [
         account_events::trials(&world),
+        access::trials(&world),
         accounts::trials(&world),
         auth::trials(&world),
         auth_tokens::trials(&world),
         auth_users::trials(&world),
         bad_bodies::trials(&world),
         bad_searches::trials(&world),
+        connections::trials(&world),
         credentials::trials(&world),
         differential::trials(&world),
         docs_page::trials(&world),
         escalation::trials(&world),
         faults::trials(&world),
         front_door::trials(&world),
+        hostile_text::trials(&world),
         matrix::trials(&world),
         operators::trials(&world),
         pages::trials(&world),
@@ -79,6 +86,7 @@ fn main() -> ExitCode {
         tenants::trials(&world),
         tokens::trials(&world),
         users::trials(&world),
+        throttling::trials(&world),
     ];
     let trials = trials.into_iter().flatten().collect();
     let conclusion = libtest_mimic::run(&arguments, trials);

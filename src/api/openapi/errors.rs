@@ -22,7 +22,7 @@ const MEANINGS: [(u16, &str); 13] = [
     (414, "The URL is too long."),
     (415, "The Content-Type is not accepted; the problem says which header to add."),
     (422, "Understood, but not valid; `errors` says where."),
-    (429, "Your tenant is over its limit."),
+    (429, "Too many logins failed, or your tenant is over its limit; the problem says which."),
     (500, "The service failed; its log has the cause."),
     (
         503,
@@ -49,10 +49,10 @@ fn possible(path: &str, operation: &Map<String, Value>) -> BTreeSet<u16> {
     }
     if operation.get("x-role").is_some() {
         // 404 also where no path asks for a thing: X-Tenant may name no tenant.
-        statuses.extend([401, 403, 404]);
+        statuses.extend([401, 403, 404, 429]);
     }
     if operation.get("x-role").is_some_and(|role| role == "writer") {
-        statuses.extend([409, 429]);
+        statuses.insert(409);
     }
     let manages = operation.get("x-role").is_some_and(|role| role != "writer" && role != "reader");
     let changes = operation.contains_key("requestBody") || answers_nothing(operation);
@@ -107,9 +107,9 @@ mod tests {
     fn errors_follow_from_the_shape() {
         assert_eq!(declared("/health/live", json!({})), [400, 414, 500]);
         let read = json!({"x-role": "reader", "parameters": [{"name": "id", "in": "path"}]});
-        assert_eq!(declared("/events/{id}", read), [400, 401, 403, 404, 414, 500, 503]);
+        assert_eq!(declared("/events/{id}", read), [400, 401, 403, 404, 414, 429, 500, 503]);
         let manage = json!({"x-role": "admin", "responses": {"204": {}}});
-        assert_eq!(declared("/users/{name}", manage), [204, 400, 401, 403, 404, 409, 414, 500, 503]);
+        assert_eq!(declared("/users/{name}", manage), [204, 400, 401, 403, 404, 409, 414, 429, 500, 503]);
         let write = json!({"x-role": "writer", "requestBody": {}});
         assert_eq!(
             declared("/events", write),
@@ -118,7 +118,7 @@ mod tests {
         let search = json!({"x-role": "reader", "requestBody": {}});
         assert_eq!(
             declared("/events/query", search),
-            [400, 401, 403, 404, 408, 409, 413, 414, 415, 500, 503]
+            [400, 401, 403, 404, 408, 409, 413, 414, 415, 429, 500, 503]
         );
     }
 
