@@ -19,10 +19,12 @@ pub mod metrics;
 // HTTP; the only module that knows poem.
 pub mod api;
 
+// Connections: below whoever answers.
+pub mod server;
+
 // Composition.
 pub mod app;
 pub mod bench;
 pub mod cli;
 pub mod config;
-pub mod listen;
 pub mod telemetry;

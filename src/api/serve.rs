@@ -1,22 +1,24 @@
 //! The HTTP loop.
 
 use std::io;
-use std::net::TcpListener;
 use std::time::Duration;
 
 use poem::endpoint::BoxEndpoint;
 use poem::listener::{AcceptorExt, BoxAcceptor, TcpAcceptor};
 use poem::{Response, Server};
 
+use crate::server::listen::{Listener, Socket};
+
 /// Serves until `shutdown` completes; then lets requests under way finish for at most `grace`.
 pub async fn serve(
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     endpoint: BoxEndpoint<'static, Response>,
     shutdown: impl Future<Output = ()> + Send + 'static,
     grace: Duration,
 ) -> io::Result<()> {
     let mut acceptor: Option<BoxAcceptor> = None;
     for listener in listeners {
+        let Socket::Tcp(listener) = listener.socket else { continue };
         let next = TcpAcceptor::from_std(listener)?;
         acceptor = Some(match acceptor {
             Some(others) => others.combine(next).boxed(),

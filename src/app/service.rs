@@ -1,9 +1,10 @@
 //! A running service: built, then run until it is told to stop.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -13,12 +14,16 @@ use super::probe::ServiceProbe;
 use super::{AppError, Database, ensure_first_user};
 use crate::api::{self, ApiState};
 use crate::auth::{self, Auth};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::ingest::{self, Ingest};
+use crate::lifecycle;
 use crate::metrics::Metrics;
 use crate::query::cursor::CursorKey;
+use crate::server::address::{ListenAddress, Scheme};
+use crate::server::certificate::Files;
+use crate::server::listen::{self, Listener};
+use crate::server::tls::{self, Tls};
 use crate::store::{Store, settings};
-use crate::{lifecycle, listen};
 
 /// Seals cursors; the same for all instances.
 const CURSOR_KEY: &str = "cursor_key";
@@ -27,7 +32,8 @@ const CURSOR_KEY: &str = "cursor_key";
 pub struct App {
     config: Config,
     database: Database,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
+    tls: Option<Arc<Tls>>,
     auth: Arc<Auth>,
     ingest: Arc<Ingest>,
     metrics: Arc<Metrics>,
@@ -37,7 +43,10 @@ pub struct App {
 /// Opens the database and binds the addresses. Nothing is served yet.
 pub async fn build(config: Config) -> Result<App, AppError> {
     // First, as it fails fast and names whoever holds the port.
-    let listeners = listen::bind(&config.server.listen)?;
+    let tls = load_certificate(&config.server)?;
+    let addresses: Vec<_> =
+        config.server.listen.iter().map(|address| address.resolved(tls.is_some())).collect();
+    let listeners = listen::bind(&addresses)?;
     warn_if_exposed(&listeners);
     let database = open_to_serve(&config).await?;
     let store = &database.store;
@@ -46,13 +55,13 @@ pub async fn build(config: Config) -> Result<App, AppError> {
     let metrics = Arc::new(Metrics::new());
     let auth = Auth::new(store.control.clone(), auth_settings(&config))?;
     let ingest = Arc::new(Ingest::new(store.clone(), ingest_limits(&config), Arc::clone(&metrics)));
-    Ok(App { config, database, listeners, auth, ingest, metrics, cursor_key })
+    Ok(App { config, database, listeners, tls, auth, ingest, metrics, cursor_key })
 }
 
 impl App {
-    /// The addresses that are bound, in the order of the configuration.
+    /// The TCP addresses that are bound, in the order of the configuration.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+        self.listeners.iter().filter_map(|listener| listener.address.tcp()).collect()
     }
 
     pub fn store(&self) -> &Store {
@@ -61,8 +70,10 @@ impl App {
 
     /// Serves until `stop` completes. What was accepted by then is finished, everything else refused.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), AppError> {
-        for address in self.addresses() {
-            info!(%address, "listening on http://{address}");
+        // Taken over at once: the signal's default is to end the process.
+        let hangup = signal(SignalKind::hangup()).map_err(AppError::Serve)?;
+        for Listener { address, .. } in &self.listeners {
+            info!(%address, "listening on {address}");
         }
         let (draining, stopping) = watch::channel(false);
         let store = self.database.store.clone();
@@ -72,6 +83,7 @@ impl App {
             stopped(stopping.clone()),
         ));
         let credentials = tokio::spawn(Arc::clone(&self.auth).watch(stopped(stopping.clone())));
+        let certificate = tokio::spawn(tls::watch(self.tls.clone(), hangup, stopped(stopping.clone())));
         let state = ApiState {
             authenticator: Arc::new(Arc::clone(&self.auth)),
             probe: Arc::new(ServiceProbe::new(&self.database, &self.auth, &self.ingest)),
@@ -94,7 +106,7 @@ impl App {
         let served = api::serve::serve(self.listeners, api::routes(&state, log), announce, grace).await;
         let rest = async {
             self.ingest.drain().await;
-            for task in [maintenance, credentials] {
+            for task in [maintenance, credentials, certificate] {
                 // A part that panicked has been logged; there is nothing of it left to finish.
                 let _ = task.await;
             }
@@ -115,13 +127,22 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
-fn warn_if_exposed(listeners: &[TcpListener]) {
-    for address in listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
-        if !address.ip().is_loopback() {
+fn load_certificate(server: &config::Server) -> Result<Option<Arc<Tls>>, AppError> {
+    let (Some(certificate), Some(key)) = (server.tls_certificate.clone(), server.tls_key.clone()) else {
+        return Ok(None);
+    };
+    Ok(Some(Arc::new(Tls::load(Files { certificate, key })?)))
+}
+
+fn warn_if_exposed(listeners: &[Listener]) {
+    for listener in listeners {
+        if let ListenAddress::Tcp(Some(Scheme::Http), address) = listener.address
+            && !address.ip().is_loopback()
+        {
             warn!(
                 %address,
                 "PASSWORDS TRAVEL IN THE CLEAR: {address} is reachable from other machines and has no TLS. \
-                 Put a TLS proxy in front, or listen on 127.0.0.1"
+                 Set server.tls_certificate and server.tls_key, put a TLS proxy in front, or listen on 127.0.0.1"
             );
         }
     }
@@ -166,7 +187,9 @@ fn api_settings(config: &Config) -> api::Settings {
             event_body_bytes: limits.event_body_bytes as u64,
             batch_body_bytes: limits.batch_body_bytes as u64,
             query_body_bytes: limits.query_body_bytes as u64,
+            bodies_bytes: limits.bodies_bytes,
             body_timeout: config.server.request_timeout,
+            body_min_bytes_per_second: limits.body_min_bytes_per_second,
         },
         batch_events: limits.batch_events,
         cors_origins: config
