@@ -22,6 +22,7 @@ mod auth_tokens;
 mod auth_users;
 mod bad_bodies;
 mod bad_searches;
+mod compressed_bodies;
 mod credentials;
 mod docs_page;
 mod faults;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         auth_users::trials(&world),
         bad_bodies::trials(&world),
         bad_searches::trials(&world),
+        compressed_bodies::trials(&world),
         credentials::trials(&world),
         docs_page::trials(&world),
         faults::trials(&world),
