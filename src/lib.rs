@@ -16,11 +16,11 @@ pub mod ingest;
 pub mod lifecycle;
 pub mod metrics;
 
-// HTTP; the only module that knows poem.
-pub mod api;
-
-// Connections: below whoever answers.
+// HTTP, without knowing what is served.
 pub mod server;
+
+// What is served over HTTP; the only module that knows poem.
+pub mod api;
 
 // Composition.
 pub mod app;

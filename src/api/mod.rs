@@ -36,7 +36,7 @@ use self::{
     metrics::MetricsApi,
     middleware::{
         budget::{self, Budget},
-        cors, decompress, drain, head, limits, linger, observe, panics, parameters, problems,
+        cors, decompress, drain, head, limits, linger, observe, panics, parameters, problems, refusals,
         security_headers,
     },
     query::QueryApi,
@@ -132,6 +132,7 @@ fn front<A: OpenApi + 'static>(operations: A, state: &ApiState) -> BoxEndpoint<'
         .around(move |next, request| decompress::decode(next, request, Arc::clone(&encoded)))
         .around(move |next, request| limits::enforce(next, request, Arc::clone(&limits)))
         .around(move |next, request| drain::refuse(next, request, draining.clone()))
+        .around(refusals::answer)
         .around(move |next, request| problems::convert(next, request, Arc::clone(&routes)))
         // The compiler gives up on a type as deep as all these layers.
         .boxed()

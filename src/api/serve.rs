@@ -1,30 +1,47 @@
-//! The HTTP loop.
+//! Between the HTTP loop and poem.
 
-use std::io;
-use std::time::Duration;
-
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use hyper::body::Incoming;
 use poem::endpoint::BoxEndpoint;
-use poem::listener::{AcceptorExt, BoxAcceptor, TcpAcceptor};
-use poem::{Response, Server};
+use poem::http::uri::Scheme;
+use poem::web::{LocalAddr, RemoteAddr};
+use poem::{Addr, Endpoint};
 
-use crate::server::listen::{Listener, Socket};
+use super::problem::{PROBLEM_JSON, Problem};
+use crate::server::{Body, Handler, Peer};
 
-/// Serves until `shutdown` completes; then lets requests under way finish for at most `grace`.
-pub async fn serve(
-    listeners: Vec<Listener>,
-    endpoint: BoxEndpoint<'static, Response>,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-    grace: Duration,
-) -> io::Result<()> {
-    let mut acceptor: Option<BoxAcceptor> = None;
-    for listener in listeners {
-        let Socket::Tcp(listener) = listener.socket else { continue };
-        let next = TcpAcceptor::from_std(listener)?;
-        acceptor = Some(match acceptor {
-            Some(others) => others.combine(next).boxed(),
-            None => next.boxed(),
-        });
+/// Everything that is served.
+pub struct Front(BoxEndpoint<'static, poem::Response>);
+
+impl Front {
+    pub fn new(endpoint: BoxEndpoint<'static, poem::Response>) -> Self {
+        Self(endpoint)
     }
-    let acceptor = acceptor.ok_or_else(|| io::Error::other("no address to listen on"))?;
-    Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(endpoint, shutdown, Some(grace)).await
+}
+
+impl Handler for Front {
+    async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
+        let remote = RemoteAddr(peer.client.map_or_else(|| Addr::custom("unix", ""), Addr::from));
+        let scheme = if peer.is_tls { Scheme::HTTPS } else { Scheme::HTTP };
+        self.0.get_response((request, LocalAddr::default(), remote, scheme).into()).await.into()
+    }
+
+    fn turn_away(&self) -> Bytes {
+        let body = Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too_many_connections",
+            "There are too many connections, from your address or from all. Close some, or use one for many requests.",
+        )
+        .to_bytes();
+        let head = format!(
+            "HTTP/1.1 503 Service Unavailable\r\n{}: {PROBLEM_JSON}\r\n{}: {}\r\n{}: 1\r\n{}: close\r\n\r\n",
+            header::CONTENT_TYPE,
+            header::CONTENT_LENGTH,
+            body.len(),
+            header::RETRY_AFTER,
+            header::CONNECTION,
+        );
+        [head.into_bytes(), body].concat().into()
+    }
 }

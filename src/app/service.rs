@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::database::open_to_serve;
 use super::probe::ServiceProbe;
 use super::{AppError, Database, ensure_first_user};
+use crate::api::serve::Front;
 use crate::api::{self, ApiState};
 use crate::auth::{self, Auth};
 use crate::config::{self, Config};
@@ -19,6 +20,7 @@ use crate::ingest::{self, Ingest};
 use crate::lifecycle;
 use crate::metrics::Metrics;
 use crate::query::cursor::CursorKey;
+use crate::server;
 use crate::server::address::{ListenAddress, Scheme};
 use crate::server::certificate::Files;
 use crate::server::listen::{self, Listener};
@@ -36,6 +38,7 @@ pub struct App {
     tls: Option<Arc<Tls>>,
     auth: Arc<Auth>,
     ingest: Arc<Ingest>,
+    connections: Arc<server::Counters>,
     metrics: Arc<Metrics>,
     cursor_key: [u8; 32],
 }
@@ -44,9 +47,7 @@ pub struct App {
 pub async fn build(config: Config) -> Result<App, AppError> {
     // First, as it fails fast and names whoever holds the port.
     let tls = load_certificate(&config.server)?;
-    let addresses: Vec<_> =
-        config.server.listen.iter().map(|address| address.resolved(tls.is_some())).collect();
-    let listeners = listen::bind(&addresses)?;
+    let listeners = listen::bind(&config.server.listen, tls.as_ref())?;
     warn_if_exposed(&listeners);
     let database = open_to_serve(&config).await?;
     let store = &database.store;
@@ -55,7 +56,8 @@ pub async fn build(config: Config) -> Result<App, AppError> {
     let metrics = Arc::new(Metrics::new());
     let auth = Auth::new(store.control.clone(), auth_settings(&config))?;
     let ingest = Arc::new(Ingest::new(store.clone(), ingest_limits(&config), Arc::clone(&metrics)));
-    Ok(App { config, database, listeners, tls, auth, ingest, metrics, cursor_key })
+    let connections = Arc::default();
+    Ok(App { config, database, listeners, tls, auth, ingest, connections, metrics, cursor_key })
 }
 
 impl App {
@@ -96,14 +98,15 @@ impl App {
             reads: store.query.clone(),
             cursors: CursorKey::new(self.cursor_key),
         };
-        let grace = self.config.server.shutdown_grace;
+        let settings = server_settings(&self.config);
         let announce = async move {
             stop.await;
             info!("stopping: finishing what was accepted");
             // Nobody listens if all parts have ended already.
             let _ = draining.send(true);
         };
-        let served = api::serve::serve(self.listeners, api::routes(&state, log), announce, grace).await;
+        let front = Arc::new(Front::new(api::routes(&state, log)));
+        let served = server::serve(self.listeners, front, settings, self.connections, announce).await;
         let rest = async {
             self.ingest.drain().await;
             for task in [maintenance, credentials, certificate] {
@@ -176,6 +179,19 @@ fn ingest_limits(config: &Config) -> ingest::Limits {
         total_bytes: config.ingest.queue_bytes,
         answer_timeout: config.ingest.answer_timeout,
         partitions_ahead: config.partitions.ahead,
+    }
+}
+
+fn server_settings(config: &Config) -> server::Settings {
+    let settings = &config.server;
+    server::Settings {
+        head_timeout: settings.head_timeout,
+        idle_timeout: settings.idle_timeout,
+        write_timeout: settings.write_timeout,
+        shutdown_grace: settings.shutdown_grace,
+        connections: server::connections_within_limits(settings.connections),
+        connections_per_address: settings.connections_per_address,
+        trusted_proxies: settings.trusted_proxies.iter().cloned().collect(),
     }
 }
 

@@ -53,8 +53,16 @@ pub struct Server {
     pub tls_key: Option<PathBuf>,
     pub trusted_proxies: Vec<TrustedProxy>,
     pub cors_origins: Vec<String>,
+    #[serde(rename = "head_timeout_seconds", with = "seconds")]
+    pub head_timeout: Duration,
     #[serde(rename = "request_timeout_seconds", with = "seconds")]
     pub request_timeout: Duration,
+    #[serde(rename = "write_timeout_seconds", with = "seconds")]
+    pub write_timeout: Duration,
+    #[serde(rename = "idle_timeout_seconds", with = "seconds")]
+    pub idle_timeout: Duration,
+    pub connections: usize,
+    pub connections_per_address: usize,
     #[serde(rename = "shutdown_grace_seconds", with = "seconds")]
     pub shutdown_grace: Duration,
 }

@@ -37,7 +37,11 @@ fn rule(key: &str) -> Option<Rule> {
         "server.listen" => List(|text| text.parse::<ListenAddress>().is_ok(), ListenAddress::FORM),
         "server.trusted_proxies" => List(|text| text.parse::<TrustedProxy>().is_ok(), TrustedProxy::FORM),
         "server.cors_origins" => List(is_web_origin, "an origin such as https://audit.example.org"),
-        "server.request_timeout_seconds" => Integer(1..=3600),
+        "server.head_timeout_seconds"
+        | "server.request_timeout_seconds"
+        | "server.write_timeout_seconds"
+        | "server.idle_timeout_seconds" => Integer(1..=3600),
+        "server.connections" | "server.connections_per_address" => Integer(1..=1_000_000),
         "server.shutdown_grace_seconds" => Integer(0..=3600),
         "database.url" => Secret(is_database_url, "empty or a URL beginning with postgres://"),
         "database.password" => Secret(|_| true, "text"),

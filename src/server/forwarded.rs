@@ -85,11 +85,11 @@ impl FromIterator<TrustedProxy> for TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// The address a request comes from: `peer`, the other end of the connection (`None` for a Unix socket),
-    /// unless that is a trusted proxy. Each proxy adds the address that it was called from at the end, so the
-    /// walk goes backwards from there, as far as the word of trusted ones reaches.
-    pub fn client(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
-        let mut client = peer.map(|address| address.to_canonical());
+    /// Whom a request comes from: `peer`, the other end of the connection (`None` for a Unix socket), unless
+    /// that is a trusted proxy. Each proxy adds the address that it was called from at the end, so the walk
+    /// goes backwards from there, as far as the word of trusted ones reaches. Ports are not told: they are 0.
+    pub fn client(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> Option<SocketAddr> {
+        let mut client = peer;
         if !self.trusts(client) {
             return client;
         }
@@ -97,7 +97,7 @@ impl TrustedProxies {
         for hop in hops(headers) {
             seen += 1;
             let Some(address) = hop else { break };
-            client = Some(address);
+            client = Some(SocketAddr::new(address, 0));
             if seen == HOPS_MAX || !self.trusts(client) {
                 break;
             }
@@ -105,8 +105,9 @@ impl TrustedProxies {
         client
     }
 
-    fn trusts(&self, address: Option<IpAddr>) -> bool {
-        match address {
+    /// Whether the other end of a connection is one of the proxies.
+    pub fn trusts(&self, peer: Option<SocketAddr>) -> bool {
+        match peer.map(|peer| peer.ip().to_canonical()) {
             Some(address) => self.networks.iter().any(|network| network.contains(address)),
             None => self.unix,
         }
@@ -159,12 +160,15 @@ mod tests {
         headers
     }
 
+    fn connection(address: &str) -> Option<SocketAddr> {
+        Some(SocketAddr::new(address.parse().unwrap(), 4000))
+    }
+
     /// Whom a request of `peer` comes from, with 10.0.0.0/8 and ::1 trusted.
     #[track_caller]
     fn client(peer: &str, lines: &[(&'static str, &str)]) -> String {
-        let peer = peer.parse().unwrap();
-        let client = trusted(&["10.0.0.0/8", "::1"]).client(Some(peer), &headers(lines));
-        client.unwrap().to_string()
+        let client = trusted(&["10.0.0.0/8", "::1"]).client(connection(peer), &headers(lines));
+        client.unwrap().ip().to_canonical().to_string()
     }
 
     fn usual(peer: &str, value: &str) -> String {
@@ -177,7 +181,7 @@ mod tests {
         assert_eq!(client("203.0.113.9", &[("forwarded", "for=192.0.2.1")]), "203.0.113.9");
         let nobody = TrustedProxies::default();
         let spoofed = headers(&[("x-forwarded-for", "192.0.2.1")]);
-        assert_eq!(nobody.client(Some([127, 0, 0, 1].into()), &spoofed), Some([127, 0, 0, 1].into()));
+        assert_eq!(nobody.client(connection("127.0.0.1"), &spoofed), connection("127.0.0.1"));
         assert_eq!(nobody.client(None, &spoofed), None);
     }
 
@@ -224,8 +228,8 @@ mod tests {
         assert_eq!(usual("10.0.0.1", "192.0.2.999"), "10.0.0.1");
         let mut bytes = HeaderMap::new();
         bytes.insert(X_FORWARDED_FOR, http::HeaderValue::from_bytes(b"192.0.2.1, \xff").unwrap());
-        let peer: IpAddr = [10, 0, 0, 1].into();
-        assert_eq!(trusted(&["10.0.0.0/8"]).client(Some(peer), &bytes), Some(peer));
+        let peer = connection("10.0.0.1");
+        assert_eq!(trusted(&["10.0.0.0/8"]).client(peer, &bytes), peer);
     }
 
     #[test]
@@ -241,12 +245,9 @@ mod tests {
     #[test]
     fn a_unix_socket_is_trusted_only_by_its_own_word() {
         let line = headers(&[("x-forwarded-for", "192.0.2.1")]);
-        assert_eq!(trusted(&["unix"]).client(None, &line), Some([192, 0, 2, 1].into()));
+        assert_eq!(trusted(&["unix"]).client(None, &line), Some(([192, 0, 2, 1], 0).into()));
         assert_eq!(trusted(&["0.0.0.0/0", "::/0"]).client(None, &line), None);
-        assert_eq!(
-            trusted(&["unix"]).client(Some([127, 0, 0, 1].into()), &line),
-            Some([127, 0, 0, 1].into())
-        );
+        assert_eq!(trusted(&["unix"]).client(connection("127.0.0.1"), &line), connection("127.0.0.1"));
     }
 
     #[test]

@@ -6,11 +6,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use socket2::{Domain, SockAddr, Socket as RawSocket, Type};
 use tracing::warn;
 
 use super::address::ListenAddress;
+use super::tls::Tls;
 
 /// Connections that wait until the service takes them; the kernel may allow fewer.
 const BACKLOG: i32 = 1024;
@@ -30,6 +32,8 @@ pub enum ListenError {
          Move it away, or set server.listen (EVENTLOGGER_SERVER__LISTEN) to another path"
     )]
     NoSocket { address: ListenAddress },
+    #[error("{address} needs a certificate; set server.tls_certificate and server.tls_key")]
+    NoCertificate { address: ListenAddress },
     #[error("cannot listen on {address}: {source}")]
     Other { address: ListenAddress, source: io::Error },
     #[error("none of the addresses in server.listen exists on this machine")]
@@ -42,6 +46,8 @@ pub struct Listener {
     pub socket: Socket,
     /// As bound: with the port that the kernel chose, and saying whether TLS is spoken.
     pub address: ListenAddress,
+    /// What an `https://` address speaks.
+    pub tls: Option<Arc<Tls>>,
 }
 
 #[derive(Debug)]
@@ -69,21 +75,27 @@ impl Drop for SocketFile {
     }
 }
 
-/// Binds all addresses, which must be resolved. One that this machine does not have (no IPv6, say) is skipped
-/// as long as another works.
-pub fn bind(addresses: &[ListenAddress]) -> Result<Vec<Listener>, ListenError> {
+/// Binds all addresses. One that this machine does not have (no IPv6, say) is skipped as long as another works.
+pub fn bind(addresses: &[ListenAddress], tls: Option<&Arc<Tls>>) -> Result<Vec<Listener>, ListenError> {
     let mut listeners = Vec::new();
     for address in addresses {
+        let address = &address.resolved(tls.is_some());
+        let tls = tls.filter(|_| address.is_https()).cloned();
+        if address.is_https() && tls.is_none() {
+            return Err(ListenError::NoCertificate { address: address.clone() });
+        }
         let bound = match address {
             ListenAddress::Tcp(scheme, tcp) => bind_tcp(*tcp).map(|(listener, bound)| Listener {
                 socket: Socket::Tcp(listener),
                 address: ListenAddress::Tcp(*scheme, bound),
+                tls,
             }),
             ListenAddress::Unix(path) => {
                 clear_the_way(path, address)?;
                 bind_unix(path).map(|(listener, file)| Listener {
                     socket: Socket::Unix(file, listener),
                     address: address.clone(),
+                    tls: None,
                 })
             }
         };
@@ -203,7 +215,7 @@ mod tests {
     use super::*;
 
     fn try_bind(address: &str) -> Result<Vec<Listener>, ListenError> {
-        bind(&[address.parse::<ListenAddress>().unwrap().resolved(false)])
+        bind(&[address.parse().unwrap()], None)
     }
 
     fn own_pid() -> String {
@@ -221,7 +233,7 @@ mod tests {
     #[test]
     fn an_address_in_use_names_the_program_that_listens_there() {
         let taken = try_bind("127.0.0.1:0").unwrap();
-        let error = bind(&[taken[0].address.clone()]).unwrap_err().to_string();
+        let error = bind(&[taken[0].address.clone()], None).unwrap_err().to_string();
         assert!(error.contains(&own_pid()), "{error}");
         assert!(error.contains("server.listen"), "{error}");
     }
@@ -229,6 +241,12 @@ mod tests {
     #[test]
     fn an_address_of_another_machine_alone_is_an_error() {
         assert!(matches!(try_bind("192.0.2.1:0"), Err(ListenError::Nowhere)));
+    }
+
+    #[test]
+    fn an_address_for_tls_is_not_bound_without_a_certificate() {
+        let error = try_bind("https://127.0.0.1:0").unwrap_err().to_string();
+        assert!(error.contains("server.tls_certificate"), "{error}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Whatever happens to the files, the certificate that is in use stays until a better one has passed every
 //! check. So a renewal that goes wrong costs a line in the log, not the service.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -45,6 +46,12 @@ pub enum Reload {
 pub struct Tls {
     files: Files,
     current: slot::Sender<Arc<InUse>>,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("files", &self.files).finish_non_exhaustive()
+    }
 }
 
 struct InUse {

@@ -11,5 +11,6 @@ pub(super) mod observe;
 pub(super) mod panics;
 pub(super) mod parameters;
 pub(super) mod problems;
+pub(super) mod refusals;
 pub(super) mod request_id;
 pub(super) mod security_headers;
