@@ -41,6 +41,12 @@ pub struct LoginOutcome {
     pub outcome: &'static str,
 }
 
+/// `replaced` or `refused`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReloadOutcome {
+    pub outcome: &'static str,
+}
+
 /// `ingest`, `query` or `control`; `idle` or `in_use`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PoolState {
@@ -62,7 +68,12 @@ pub struct Metrics {
     pub queue_bytes: Gauge,
     pub logins: Family<LoginOutcome, Counter>,
     pub argon2_runs: Counter,
+    pub connections: Gauge,
+    pub connections_turned_away: Counter,
     pub pool_connections: Family<PoolState, Gauge>,
+    /// Seconds since 1970; 0 without a certificate.
+    pub certificate_not_after: Gauge,
+    pub certificate_reloads: Family<ReloadOutcome, Counter>,
 }
 
 /// From half a millisecond to about sixteen seconds.
@@ -90,7 +101,11 @@ impl Metrics {
             queue_bytes: Gauge::default(),
             logins: Family::default(),
             argon2_runs: Counter::default(),
+            connections: Gauge::default(),
+            connections_turned_away: Counter::default(),
             pool_connections: Family::default(),
+            certificate_not_after: Gauge::default(),
+            certificate_reloads: Family::default(),
         };
         metrics.register();
         metrics
@@ -124,7 +139,24 @@ impl Metrics {
         );
         registry.register("logins", "Credentials checked", self.logins.clone());
         registry.register("argon2_runs", "Passwords hashed", self.argon2_runs.clone());
+        registry.register("connections", "Connections of clients", self.connections.clone());
+        registry.register(
+            "connections_turned_away",
+            "Connections for which there was no place",
+            self.connections_turned_away.clone(),
+        );
         registry.register("pool_connections", "Database connections", self.pool_connections.clone());
+        registry.register_with_unit(
+            "tls_certificate_not_after",
+            "When the certificate in use expires, as a Unix time",
+            Unit::Seconds,
+            self.certificate_not_after.clone(),
+        );
+        registry.register(
+            "tls_certificate_reloads",
+            "Certificates taken into use, and attempts at it that were refused",
+            self.certificate_reloads.clone(),
+        );
     }
 
     /// The text of a scrape.

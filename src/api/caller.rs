@@ -128,7 +128,7 @@ fn forbidden(needed: Option<Role>) -> Problem {
     .with("role", name)
 }
 
-fn refusal(error: AuthError) -> Problem {
+pub(super) fn refusal(error: AuthError) -> Problem {
     match error {
         AuthError::Missing => Problem::new(
             StatusCode::UNAUTHORIZED,

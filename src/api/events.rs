@@ -5,11 +5,10 @@ use std::sync::Arc;
 use poem::Request;
 use poem_openapi::param::{Header, Query};
 use poem_openapi::{ApiResponse, Enum, OpenApi};
-use uuid::Uuid;
 
-use super::API_PREFIX;
 use super::body::{JsonBytes, RawJson};
 use super::caller::{Caller, Writer};
+use super::links;
 use super::problem::Problem;
 use super::recorded::{problem_of, to_json};
 use super::schemas;
@@ -102,7 +101,7 @@ impl EventsApi {
     ) -> Result<RecordAnswer, Problem> {
         let outcome = self.ingest.record(caller, vec![event], Mode::Each).await.pop();
         let recorded = outcome.ok_or_else(Problem::unexplained)?.map_err(|error| problem_of(&error))?;
-        let location = location(request.original_uri().path(), recorded.id);
+        let location = links::location(request, &["events", &recorded.id.to_string()]);
         let body = JsonBytes::new(to_json(&recorded, detail));
         Ok(if recorded.duplicate {
             RecordAnswer::Existing(body, location)
@@ -110,12 +109,6 @@ impl EventsApi {
             RecordAnswer::Created(body, location)
         })
     }
-}
-
-/// Where to read an event, under the prefix if that is where it was sent.
-fn location(path: &str, id: Uuid) -> String {
-    let prefix = if path.starts_with(API_PREFIX) { API_PREFIX } else { "" };
-    format!("{prefix}/events/{id}")
 }
 
 /// The event with the key of the header, if there is one.

@@ -1,5 +1,6 @@
 //! HTTP: the only part that knows poem.
 
+mod accounts;
 mod batch;
 pub mod body;
 pub mod caller;
@@ -7,6 +8,9 @@ mod docs;
 mod events;
 pub mod health;
 mod invalid;
+mod links;
+mod me;
+mod members;
 mod metrics;
 mod middleware;
 pub mod openapi;
@@ -17,6 +21,9 @@ mod root;
 mod route_table;
 pub mod schemas;
 pub mod serve;
+mod tenants;
+mod tokens;
+mod users;
 mod wire;
 
 use std::sync::Arc;
@@ -33,6 +40,7 @@ use self::{
     caller::Authenticator,
     events::EventsApi,
     health::{HealthApi, Probe},
+    me::MeApi,
     metrics::MetricsApi,
     middleware::{
         budget::{self, Budget},
@@ -42,8 +50,11 @@ use self::{
     query::QueryApi,
     root::RootApi,
     route_table::RouteTable,
+    tenants::TenantsApi,
+    tokens::TokensApi,
+    users::UsersApi,
 };
-use crate::{ingest::Ingest, metrics::Metrics, query::cursor::CursorKey};
+use crate::{auth::Auth, ingest::Ingest, metrics::Metrics, query::cursor::CursorKey};
 
 pub use self::middleware::limits::Limits;
 
@@ -56,6 +67,8 @@ enum Tag {
     Recording,
     /// Finding events again.
     Reading,
+    /// Who may call: users, tokens, tenants.
+    Accounts,
     /// Whether the service lives and how it is doing.
     Operations,
 }
@@ -90,14 +103,19 @@ pub struct Settings {
 }
 
 /// Every operation there is. One line each here and in [`operations`] adds a resource.
-type Operations = (RootApi, EventsApi, BatchApi, QueryApi, HealthApi, MetricsApi);
+type Operations =
+    (RootApi, EventsApi, BatchApi, QueryApi, UsersApi, TokensApi, TenantsApi, MeApi, HealthApi, MetricsApi);
 
-fn operations(state: &ApiState, log: Log) -> Operations {
+fn operations(state: &ApiState, log: Log, auth: &Arc<Auth>) -> Operations {
     (
         RootApi,
         EventsApi { ingest: Arc::clone(&log.ingest) },
         BatchApi { ingest: log.ingest, max_events: state.settings.batch_events },
         QueryApi::new(log.reads, log.cursors),
+        UsersApi { auth: Arc::clone(auth) },
+        TokensApi { auth: Arc::clone(auth) },
+        TenantsApi { auth: Arc::clone(auth) },
+        MeApi { auth: Arc::clone(auth) },
         HealthApi::new(state.clone()),
         MetricsApi { state: state.clone() },
     )
@@ -109,8 +127,8 @@ pub fn document() -> Value {
 }
 
 /// The whole service as one endpoint.
-pub fn routes(state: &ApiState, log: Log) -> BoxEndpoint<'static, Response> {
-    front(operations(state, log), state)
+pub fn routes(state: &ApiState, log: Log, auth: &Arc<Auth>) -> BoxEndpoint<'static, Response> {
+    front(operations(state, log, auth), state)
 }
 
 /// Routing, and around it what every request passes; the last layer here is the first to see a request.

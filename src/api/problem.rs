@@ -119,6 +119,15 @@ impl Problem {
         )
     }
 
+    /// For what a read failed of.
+    pub fn database(error: &sqlx::Error) -> Self {
+        if !is_outage(error) {
+            return Self::internal(error);
+        }
+        tracing::warn!(%error, "the database cannot be read");
+        Self::database_unavailable()
+    }
+
     /// For reads; a failed write says more, see `recorded`.
     pub fn database_unavailable() -> Self {
         Self::new(
@@ -150,6 +159,19 @@ impl Problem {
     pub fn to_bytes(&self) -> Vec<u8> {
         // Strings, numbers and `Value` always serialise; an empty body would still carry the status.
         serde_json::to_vec(&Wire::from(self)).unwrap_or_default()
+    }
+}
+
+/// The database is away, starting, stopping or full, as opposed to a statement that is wrong.
+pub(super) fn is_outage(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
+            true
+        }
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| ["08", "53", "57P"].iter().any(|class| code.starts_with(class)))
+        }
+        _ => false,
     }
 }
 

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use self::url::UrlSearch;
 use super::body::{JsonBytes, RawJson};
 use super::caller::{Caller, Reader};
+use super::links;
 use super::problem::Problem;
 use super::schemas::{Event, EventData, EventPage, EventQuery};
 use super::wire;
@@ -183,7 +184,7 @@ impl Operations {
         let cursor = Origin::Parameter("cursor".to_owned());
         let found = self.find(caller.tenant.id, &url.search, cursor).await?;
         let next = found.next_cursor.as_deref().map(|cursor| url.with_cursor(cursor));
-        let link = next.as_ref().map(|url| format!("<{url}>; rel=\"next\""));
+        let link = next.as_deref().map(links::next);
         Ok(PageAnswer::Page(found.write(next.as_deref()), link))
     }
 

@@ -63,8 +63,10 @@ impl Authenticate for Doorman {
 }
 
 fn principal(roles: impl IntoIterator<Item = Role>) -> Arc<Principal> {
+    let tenant = Arc::new(Tenant { id: 1, name: "default".to_owned(), log_id: Uuid::nil() });
     Arc::new(Principal {
-        tenant: Arc::new(Tenant { id: 1, name: "default".to_owned(), log_id: Uuid::nil() }),
+        home: Arc::clone(&tenant),
+        tenant,
         user_id: 1,
         user: "ann".to_owned(),
         token_prefix: None,

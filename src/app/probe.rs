@@ -17,6 +17,7 @@ use crate::api::problem::Problem;
 use crate::auth::{Auth, Tenant};
 use crate::ingest::Ingest;
 use crate::metrics::{LoginOutcome, Metrics, PoolState, mirror};
+use crate::server::Places;
 use crate::store::{self, Facts, Store, log, partitions};
 
 /// A health check that takes longer is a failed one.
@@ -28,17 +29,24 @@ pub(super) struct ServiceProbe {
     host: DatabaseHost,
     auth: Arc<Auth>,
     ingest: Arc<Ingest>,
+    places: Arc<Places>,
     /// What the last check found, and when.
     obstacles: Mutex<Option<(Instant, Vec<Obstacle>)>>,
 }
 
 impl ServiceProbe {
-    pub(super) fn new(database: &Database, auth: &Arc<Auth>, ingest: &Arc<Ingest>) -> Self {
+    pub(super) fn new(
+        database: &Database,
+        auth: &Arc<Auth>,
+        ingest: &Arc<Ingest>,
+        places: &Arc<Places>,
+    ) -> Self {
         Self {
             store: database.store.clone(),
             host: if database.cluster.is_some() { DatabaseHost::Embedded } else { DatabaseHost::External },
             auth: Arc::clone(auth),
             ingest: Arc::clone(ingest),
+            places: Arc::clone(places),
             obstacles: Mutex::default(),
         }
     }
@@ -100,6 +108,8 @@ impl Probe for ServiceProbe {
         let (events, bytes) = self.ingest.queued();
         metrics.queue_events.set(events as i64);
         metrics.queue_bytes.set(bytes as i64);
+        metrics.connections.set(self.places.taken() as i64);
+        mirror(&metrics.connections_turned_away, self.places.turned_away());
         let counters = self.auth.counters();
         for (outcome, counter) in [
             ("accepted", &counters.accepted),

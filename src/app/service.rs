@@ -20,11 +20,11 @@ use crate::ingest::{self, Ingest};
 use crate::lifecycle;
 use crate::metrics::Metrics;
 use crate::query::cursor::CursorKey;
-use crate::server;
 use crate::server::address::{ListenAddress, Scheme};
 use crate::server::certificate::Files;
 use crate::server::listen::{self, Listener};
 use crate::server::tls::{self, Tls};
+use crate::server::{self, Places};
 use crate::store::{Store, settings};
 
 /// Seals cursors; the same for all instances.
@@ -38,7 +38,7 @@ pub struct App {
     tls: Option<Arc<Tls>>,
     auth: Arc<Auth>,
     ingest: Arc<Ingest>,
-    connections: Arc<server::Counters>,
+    places: Arc<Places>,
     metrics: Arc<Metrics>,
     cursor_key: [u8; 32],
 }
@@ -56,8 +56,11 @@ pub async fn build(config: Config) -> Result<App, AppError> {
     let metrics = Arc::new(Metrics::new());
     let auth = Auth::new(store.control.clone(), auth_settings(&config))?;
     let ingest = Arc::new(Ingest::new(store.clone(), ingest_limits(&config), Arc::clone(&metrics)));
-    let connections = Arc::default();
-    Ok(App { config, database, listeners, tls, auth, ingest, connections, metrics, cursor_key })
+    let places = Places::new(
+        server::connections_within_limits(config.server.connections),
+        config.server.connections_per_address,
+    );
+    Ok(App { config, database, listeners, tls, auth, ingest, places, metrics, cursor_key })
 }
 
 impl App {
@@ -85,10 +88,15 @@ impl App {
             stopped(stopping.clone()),
         ));
         let credentials = tokio::spawn(Arc::clone(&self.auth).watch(stopped(stopping.clone())));
-        let certificate = tokio::spawn(tls::watch(self.tls.clone(), hangup, stopped(stopping.clone())));
+        let certificate = tokio::spawn(tls::watch(
+            self.tls.clone(),
+            hangup,
+            Arc::clone(&self.metrics),
+            stopped(stopping.clone()),
+        ));
         let state = ApiState {
             authenticator: Arc::new(Arc::clone(&self.auth)),
-            probe: Arc::new(ServiceProbe::new(&self.database, &self.auth, &self.ingest)),
+            probe: Arc::new(ServiceProbe::new(&self.database, &self.auth, &self.ingest, &self.places)),
             metrics: Arc::clone(&self.metrics),
             draining: stopping,
             settings: Arc::new(api_settings(&self.config)),
@@ -105,8 +113,8 @@ impl App {
             // Nobody listens if all parts have ended already.
             let _ = draining.send(true);
         };
-        let front = Arc::new(Front::new(api::routes(&state, log)));
-        let served = server::serve(self.listeners, front, settings, self.connections, announce).await;
+        let front = Arc::new(Front::new(api::routes(&state, log, &self.auth)));
+        let served = server::serve(self.listeners, front, settings, self.places, announce).await;
         let rest = async {
             self.ingest.drain().await;
             for task in [maintenance, credentials, certificate] {
@@ -189,8 +197,6 @@ fn server_settings(config: &Config) -> server::Settings {
         idle_timeout: settings.idle_timeout,
         write_timeout: settings.write_timeout,
         shutdown_grace: settings.shutdown_grace,
-        connections: server::connections_within_limits(settings.connections),
-        connections_per_address: settings.connections_per_address,
         trusted_proxies: settings.trusted_proxies.iter().cloned().collect(),
     }
 }

@@ -136,9 +136,10 @@ mod tests {
     #[test]
     fn the_minute_begins_when_the_password_was_checked() {
         let now = Instant::now() + Duration::from_secs(10);
-        let tenant = Tenant { id: 1, name: "default".to_owned(), log_id: Uuid::nil() };
+        let tenant = Arc::new(Tenant { id: 1, name: "default".to_owned(), log_id: Uuid::nil() });
         let principal = Principal {
-            tenant: Arc::new(tenant),
+            home: Arc::clone(&tenant),
+            tenant,
             user_id: 1,
             user: "ann".to_owned(),
             token_prefix: None,

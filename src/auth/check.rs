@@ -45,6 +45,14 @@ impl Auth {
         Ok(user_admission(login, &user, verified_at))
     }
 
+    /// The stored hash that this password matches.
+    pub(super) async fn verified_hash(&self, login: &Login, password: &Secret) -> Result<String, AuthError> {
+        let user = self.find_enabled(login).await?;
+        let stored = user.and_then(|user| user.password_hash);
+        self.verify(login, stored.as_deref(), password).await?;
+        stored.ok_or(AuthError::Rejected)
+    }
+
     async fn check_machine_secret(&self, login: &Login, secret: &Secret) -> Result<Admission, AuthError> {
         let user = self.find_enabled(login).await?.ok_or(AuthError::Rejected)?;
         let stored = user.secret_sha256.as_deref().unwrap_or_default();
@@ -114,8 +122,10 @@ impl Auth {
 
 fn user_admission(login: &Login, user: &LoginUser, verified_at: Instant) -> Admission {
     let tenant = Tenant { id: user.tenant_id, name: login.tenant.clone(), log_id: user.log_id };
+    let tenant = Arc::new(tenant);
     let principal = Principal {
-        tenant: Arc::new(tenant),
+        home: Arc::clone(&tenant),
+        tenant,
         user_id: user.user_id,
         user: login.name.clone(),
         token_prefix: None,
@@ -127,8 +137,10 @@ fn user_admission(login: &Login, user: &LoginUser, verified_at: Instant) -> Admi
 fn token_admission(tenant: &str, token: LoginToken) -> Admission {
     let tenant = Tenant { id: token.tenant_id, name: tenant.to_owned(), log_id: token.log_id };
     let owner_roles = Roles::from_names(&token.owner_roles);
+    let tenant = Arc::new(tenant);
     let principal = Principal {
-        tenant: Arc::new(tenant),
+        home: Arc::clone(&tenant),
+        tenant,
         user_id: token.owner_id,
         user: token.owner,
         token_prefix: Some(token.prefix),

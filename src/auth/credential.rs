@@ -10,9 +10,7 @@ use http::{HeaderMap, header::AUTHORIZATION};
 use super::AuthError;
 use super::name::{PASSWORD_MAX_BYTES, TENANT_NAME_MAX, USER_NAME_MAX_BYTES, check_tenant_name};
 use super::secret::{MACHINE_SECRET_START, Secret, TOKEN_START};
-
-/// Users of this tenant may leave it out of their login.
-pub const DEFAULT_TENANT: &str = "default";
+pub use crate::store::principals::DEFAULT_TENANT;
 
 /// Longest `tenant/name:password`, and what base64 makes of it.
 const BASIC_MAX: usize = TENANT_NAME_MAX + 1 + USER_NAME_MAX_BYTES + 1 + PASSWORD_MAX_BYTES;

@@ -6,8 +6,8 @@ use super::name::{check_password, check_user_name};
 use super::password::{self, Cost, PasswordError};
 use super::secret::{Secret, generate_password};
 use super::{DEFAULT_TENANT, Roles};
-use crate::store::principals::ChangeError;
 use crate::store::principals::users::{StoredCredential, any_user, create_first_user};
+use crate::store::principals::{Author, ChangeError};
 
 #[derive(Debug)]
 pub enum FirstUser {
@@ -50,7 +50,8 @@ pub async fn ensure_first_user(
     let presented = generated.as_ref().map(Secret::reveal).or(password).unwrap_or_default();
     let credential = StoredCredential::Password(password::hash(cost, presented)?);
     let roles = Roles::ALL.names();
-    match create_first_user(control, DEFAULT_TENANT, name, &credential, &roles).await? {
+    let author = Author::operator("system");
+    match create_first_user(control, &author, DEFAULT_TENANT, name, &credential, &roles).await? {
         true => Ok(FirstUser::Created { generated }),
         false => Ok(FirstUser::Exists),
     }

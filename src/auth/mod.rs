@@ -5,12 +5,15 @@
 //! users and tokens take effect at once in the process that makes them (`Auth::forget`) and within about a
 //! second in the others (`watch`).
 
+mod accounts;
 mod cache;
 mod check;
 mod credential;
 mod error;
 mod first_user;
+mod lifetime;
 pub mod name;
+mod new_login;
 pub mod password;
 mod principal;
 mod role;
@@ -27,9 +30,12 @@ use http::HeaderMap;
 use sqlx::PgPool;
 use time::OffsetDateTime;
 
+pub use accounts::AccountError;
 pub use credential::{Credential, DEFAULT_TENANT, Login};
 pub use error::AuthError;
 pub use first_user::{FirstUser, FirstUserError, ensure_first_user};
+pub use lifetime::parse_lifetime;
+pub use new_login::{IssuedLogin, NewLogin};
 pub use password::Cost;
 pub use principal::{Principal, Tenant};
 pub use role::{Role, Roles};

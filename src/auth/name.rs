@@ -1,11 +1,16 @@
 //! Which names users and tenants may have, and which passwords can be presented at all.
 
+use super::secret::TOKEN_PREFIX_LEN;
+
 /// In Unicode scalar values, as the schema has it.
 pub const USER_NAME_MAX_CHARS: usize = 128;
 /// Bounds what a login may present before anything is looked up.
 pub const USER_NAME_MAX_BYTES: usize = 256;
 pub const TENANT_NAME_MAX: usize = 63;
 pub const PASSWORD_MAX_BYTES: usize = 1024;
+/// Of passwords that people choose, in characters, as NIST SP 800-63B asks.
+pub const PASSWORD_MIN_CHARS: usize = 8;
+pub const LABEL_MAX_CHARS: usize = 128;
 
 /// A user name must survive `tenant/name:password` and `token:owner/prefix` unambiguously.
 pub fn check_user_name(name: &str) -> Result<(), &'static str> {
@@ -21,6 +26,8 @@ pub fn check_user_name(name: &str) -> Result<(), &'static str> {
         Err("a user name must not contain control characters")
     } else if name.trim() != name {
         Err("a user name must not begin or end with white space")
+    } else if name == "." || name == ".." {
+        Err("a user name must not be '.' or '..': clients drop those from the path of a URL")
     } else {
         Ok(())
     }
@@ -50,6 +57,31 @@ pub fn check_password(password: &str) -> Result<(), &'static str> {
     }
 }
 
+/// For a password that is to be set from now on; the first user's may be what its installer likes.
+pub fn check_new_password(password: &str) -> Result<(), &'static str> {
+    check_password(password)?;
+    match password.chars().count() < PASSWORD_MIN_CHARS {
+        true => Err("a password has at least 8 characters"),
+        false => Ok(()),
+    }
+}
+
+/// What names a token; never the token itself.
+pub fn check_token_prefix(prefix: &str) -> Result<(), &'static str> {
+    match prefix.len() == TOKEN_PREFIX_LEN && prefix.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        true => Ok(()),
+        false => Err("a token is named by the first eight characters of its secret"),
+    }
+}
+
+/// What a token is for, as its lists show it.
+pub fn check_label(label: &str) -> Result<(), &'static str> {
+    match label.chars().count() > LABEL_MAX_CHARS || label.chars().any(char::is_control) {
+        true => Err("a label has at most 128 characters and no control characters"),
+        false => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +96,8 @@ mod tests {
             ("a\u{85}b", "control"),
             (" a", "white space"),
             ("a\u{a0}", "white space"),
+            (".", "path"),
+            ("..", "path"),
         ] {
             let error = check_user_name(name).unwrap_err();
             assert!(error.contains(reason), "{name:?}: {error}");
@@ -96,5 +130,13 @@ mod tests {
         assert!(check_password("tab\tinside").is_err());
         assert!(check_password(&"x".repeat(1025)).is_err());
         assert_eq!(check_password("secret"), Ok(()));
+    }
+
+    #[test]
+    fn a_new_password_has_eight_characters_of_any_script() {
+        assert!(check_new_password("1234567").is_err());
+        assert!(check_new_password("пароль").is_err(), "bytes do not count");
+        assert_eq!(check_new_password("паролище"), Ok(()));
+        assert!(check_new_password("evls_anything").is_err());
     }
 }

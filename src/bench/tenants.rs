@@ -13,7 +13,7 @@ use super::server::{Installation, USER};
 use crate::auth::secret::generate_machine_secret;
 use crate::auth::{DEFAULT_TENANT, Role};
 use crate::store::principals::users::{StoredCredential, create_user};
-use crate::store::principals::{create_tenant, find_tenant};
+use crate::store::principals::{Author, create_tenant, find_tenant};
 
 /// Credentials, and the logs that they record to.
 pub(super) struct Recorders {
@@ -36,13 +36,14 @@ impl Recorders {
     /// Programs have machine secrets: that many passwords would measure argon2.
     pub(super) async fn many(pool: &PgPool, count: usize) -> anyhow::Result<Self> {
         const PROGRAM: &str = "program";
+        let author = Author::operator("system");
         let mut authorizations = Vec::with_capacity(count);
         let mut logs = HashMap::with_capacity(count);
         for n in 0..count {
-            let tenant = create_tenant(pool, &format!("tenant-{n}")).await?;
+            let tenant = create_tenant(pool, &author, &format!("tenant-{n}")).await?;
             let secret = generate_machine_secret()?;
             let credential = StoredCredential::MachineSecret(secret.sha256());
-            create_user(pool, &tenant.name, PROGRAM, &credential, &[Role::Writer.name()]).await?;
+            create_user(pool, &author, &tenant.name, PROGRAM, &credential, &[Role::Writer.name()]).await?;
             authorizations.push(basic(&format!("{}/{PROGRAM}", tenant.name), secret.reveal())?);
             logs.insert(tenant.log_id, tenant.tenant_id);
         }

@@ -1,15 +1,15 @@
 //! Arguments that `user`, `token` and `tenant` share, and what to say when they name nothing.
 
 use anyhow::anyhow;
+use nix::unistd::{Uid, User};
 use sqlx::PgPool;
-use time::Duration;
 
 use crate::auth::name::{check_tenant_name, check_user_name};
 use crate::auth::{Role, Roles};
 use crate::event::nearest_name;
 use crate::store::principals::tokens::list_tokens;
 use crate::store::principals::users::list_users;
-use crate::store::principals::{ChangeError, find_tenant, list_tenants};
+use crate::store::principals::{Author, ChangeError, find_tenant, list_tenants};
 
 pub(super) fn user_name(name: &str) -> Result<String, &'static str> {
     check_user_name(name).map(|()| name.to_owned())
@@ -33,21 +33,14 @@ pub(super) fn union(sets: &[Roles]) -> Roles {
     sets.iter().flat_map(|set| set.iter()).collect()
 }
 
-/// Reads `90d`, `12h`, `30m`, `8w` or `1y`.
-pub(super) fn lifetime(text: &str) -> Result<Duration, &'static str> {
-    const EXPECTED: &str = "expected a whole number and a unit, such as 12h, 90d, 8w or 1y (at most 100y)";
-    let split = text.find(|c: char| !c.is_ascii_digit()).ok_or(EXPECTED)?;
-    let (number, unit) = text.split_at(split);
-    let unit = match unit {
-        "m" => Duration::MINUTE,
-        "h" => Duration::HOUR,
-        "d" => Duration::DAY,
-        "w" => Duration::WEEK,
-        "y" => Duration::days(365),
-        _ => return Err(EXPECTED),
+/// Whoever holds the machine may do anything; events name the account of its operating system.
+pub(super) fn author() -> Author {
+    let user = Uid::current();
+    let name = match User::from_uid(user) {
+        Ok(Some(user)) => user.name,
+        _ => user.to_string(),
     };
-    let lifetime = number.parse().ok().and_then(|number: i32| unit.checked_mul(number)).ok_or(EXPECTED)?;
-    if lifetime.is_zero() || lifetime > Duration::days(36_500) { Err(EXPECTED) } else { Ok(lifetime) }
+    Author::operator(format!("cli:{name}"))
 }
 
 /// Fails with the nearest existing name if there is no such tenant.
@@ -94,17 +87,5 @@ mod tests {
             union(&[roles("writer").unwrap(), roles("reader,writer").unwrap()]).names(),
             ["writer", "reader"]
         );
-    }
-
-    #[test]
-    fn a_lifetime_is_a_number_and_a_unit() {
-        assert_eq!(lifetime("90d"), Ok(Duration::days(90)));
-        assert_eq!(lifetime("1y"), Ok(Duration::days(365)));
-        assert_eq!(lifetime("30m"), Ok(Duration::minutes(30)));
-        for text in
-            ["", "d", "90", "90 d", "-1d", "1.5h", "0d", "101y", "99999999999y", "2147483647w", "5x", "1д"]
-        {
-            assert!(lifetime(text).is_err(), "{text:?}");
-        }
     }
 }

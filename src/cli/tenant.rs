@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::json;
 use sqlx::PgPool;
 
-use super::arguments::{explain, tenant_name};
+use super::arguments::{author, explain, tenant_name};
 use super::table::{second, write_table};
 use crate::store::principals::{create_tenant, list_tenants};
 
@@ -40,7 +40,7 @@ pub enum Command {
 
 pub async fn run(command: Command, pool: &PgPool, out: &mut impl Write) -> anyhow::Result<()> {
     match command {
-        Command::Add { name } => match create_tenant(pool, &name).await {
+        Command::Add { name } => match create_tenant(pool, &author(), &name).await {
             Ok(_) => writeln!(
                 out,
                 "Added tenant {name}. Give it an admin: eventlogger user add NAME --tenant {name} --role admin,reader,writer"

@@ -2,19 +2,20 @@
 
 use std::io::Write;
 
-use anyhow::{bail, ensure};
+use anyhow::{anyhow, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use sqlx::PgPool;
 use time::{Duration, OffsetDateTime};
 
-use super::arguments::{explain, lifetime, require_tenant, roles, tenant_name, union, user_name};
+use super::arguments::{author, explain, require_tenant, roles, tenant_name, union, user_name};
 use super::table::{second, second_or, write_table};
+use crate::auth::name::check_label;
 use crate::auth::secret::{TOKEN_PREFIX_LEN, Token};
-use crate::auth::{DEFAULT_TENANT, Roles};
-use crate::store::principals::tokens::{NewToken, TokenRow, create_token, list_tokens, revoke_token};
-
-const LABEL_MAX_CHARS: usize = 128;
+use crate::auth::{DEFAULT_TENANT, Roles, parse_lifetime};
+use crate::store::principals::tokens::{
+    NewToken, TokenRow, TokenState, create_token, list_tokens, revoke_token,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,7 +62,7 @@ pub struct Create {
     #[arg(long = "role", required = true, value_name = "ROLE,…", value_parser = roles)]
     roles: Vec<Roles>,
     /// How long it is valid: 12h, 90d, 8w, 1y [default: until it is revoked]
-    #[arg(long, value_name = "TIME", value_parser = lifetime)]
+    #[arg(long, value_name = "TIME", value_parser = parse_lifetime)]
     expires: Option<Duration>,
     /// What it is for
     #[arg(long, default_value = "", hide_default_value = true)]
@@ -78,10 +79,7 @@ pub async fn run(command: Command, pool: &PgPool, out: &mut impl Write) -> anyho
 
 impl Create {
     async fn run(self, pool: &PgPool, out: &mut impl Write) -> anyhow::Result<()> {
-        ensure!(
-            self.label.chars().count() <= LABEL_MAX_CHARS && !self.label.chars().any(char::is_control),
-            "a label has at most {LABEL_MAX_CHARS} characters and no control characters"
-        );
+        check_label(&self.label).map_err(|problem| anyhow!(problem))?;
         let token = Token::generate(&self.tenant)?;
         let roles = union(&self.roles);
         let expires_at = self.expires.map(|lifetime| OffsetDateTime::now_utc() + lifetime);
@@ -93,7 +91,7 @@ impl Create {
             roles: &roles.names(),
             expires_at,
         };
-        if let Err(error) = create_token(pool, &self.tenant, &row).await {
+        if let Err(error) = create_token(pool, &author(), &self.tenant, &row).await {
             return Err(explain(pool, &self.tenant, error).await);
         }
         let until =
@@ -125,11 +123,10 @@ async fn list(pool: &PgPool, tenant: Option<&str>, json: bool, out: &mut impl Wr
 }
 
 fn state(token: &TokenRow) -> &'static str {
-    let expired = token.expires_at.is_some_and(|expiry| expiry <= OffsetDateTime::now_utc());
-    match (token.revoked_at, expired) {
-        (Some(_), _) => "revoked",
-        (None, true) => "expired",
-        (None, false) => "valid",
+    match token.state() {
+        TokenState::Valid => "valid",
+        TokenState::Expired => "expired",
+        TokenState::Revoked => "revoked",
     }
 }
 
@@ -167,7 +164,7 @@ async fn revoke(pool: &PgPool, tenant: &str, prefix: &str, out: &mut impl Write)
     if prefix.len() != TOKEN_PREFIX_LEN {
         bail!("expected the {TOKEN_PREFIX_LEN} characters of the PREFIX column of `eventlogger token list`");
     }
-    match revoke_token(pool, tenant, prefix).await {
+    match revoke_token(pool, &author(), tenant, prefix).await {
         Ok(()) => Ok(writeln!(out, "Revoked token {prefix} of tenant {tenant}.")?),
         Err(error) => Err(explain(pool, tenant, error).await),
     }

@@ -8,13 +8,14 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use sqlx::PgPool;
 
-use super::arguments::{explain, require_tenant, roles, tenant_name, union, user_name};
+use super::arguments::{author, explain, require_tenant, roles, tenant_name, union, user_name};
 use super::table::{second, write_table};
-use crate::auth::{DEFAULT_TENANT, Roles};
+use crate::auth::secret::Secret;
+use crate::auth::{DEFAULT_TENANT, IssuedLogin, Roles};
 use crate::store::principals::users::{
-    UserRow, create_user, list_users, remove_user, set_credential, set_disabled, set_roles,
+    LoginKind, UserRow, UserUpdate, create_user, list_users, remove_user, set_credential, update_user,
 };
-use secret::{NewSecret, Obtained};
+use secret::NewSecret;
 
 const EXAMPLES: &str = "\
 Roles:
@@ -94,6 +95,10 @@ pub struct Add {
 }
 
 pub async fn run(command: Command, pool: &PgPool, out: &mut impl Write) -> anyhow::Result<()> {
+    let author = author();
+    let update =
+        async |user: &User, update| update_user(pool, &author, &user.tenant, &user.name, update).await;
+    let disable = |disabled| UserUpdate { disabled: Some(disabled), ..UserUpdate::default() };
     let (user, changed, done) = match command {
         Command::Add(Add { user, roles, secret }) => {
             return add(pool, &user, union(&roles), &secret, out).await;
@@ -102,19 +107,20 @@ pub async fn run(command: Command, pool: &PgPool, out: &mut impl Write) -> anyho
         Command::Password { user, secret } => return password(pool, &user, &secret, out).await,
         Command::Roles { user, roles } => {
             let roles = union(&roles);
-            let changed = set_roles(pool, &user.tenant, &user.name, &roles.names()).await;
+            let wanted = UserUpdate { roles: Some(&roles.names()), ..UserUpdate::default() };
+            let changed = update(&user, wanted).await;
             (user, changed, format!("now has the roles {roles}"))
         }
         Command::Disable(user) => {
-            let changed = set_disabled(pool, &user.tenant, &user.name, true).await;
+            let changed = update(&user, disable(true)).await;
             (user, changed, "is disabled".to_owned())
         }
         Command::Enable(user) => {
-            let changed = set_disabled(pool, &user.tenant, &user.name, false).await;
+            let changed = update(&user, disable(false)).await;
             (user, changed, "is enabled".to_owned())
         }
         Command::Remove(user) => {
-            let changed = remove_user(pool, &user.tenant, &user.name).await;
+            let changed = remove_user(pool, &author, &user.tenant, &user.name).await;
             (user, changed, "is removed".to_owned())
         }
     };
@@ -131,8 +137,9 @@ async fn add(
     secret: &NewSecret,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let Obtained { stored, generated } = secret.obtain()?;
-    if let Err(error) = create_user(pool, &user.tenant, &user.name, &stored, &roles.names()).await {
+    let IssuedLogin { stored, generated } = secret.obtain()?;
+    if let Err(error) = create_user(pool, &author(), &user.tenant, &user.name, &stored, &roles.names()).await
+    {
         return Err(explain(pool, &user.tenant, error).await);
     }
     writeln!(out, "Added user {}/{} with the roles {roles}.", user.tenant, user.name)?;
@@ -145,8 +152,8 @@ async fn password(
     secret: &NewSecret,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let Obtained { stored, generated } = secret.obtain()?;
-    if let Err(error) = set_credential(pool, &user.tenant, &user.name, &stored).await {
+    let IssuedLogin { stored, generated } = secret.obtain()?;
+    if let Err(error) = set_credential(pool, &author(), &user.tenant, &user.name, &stored).await {
         return Err(explain(pool, &user.tenant, error).await);
     }
     writeln!(out, "User {}/{} has a new password.", user.tenant, user.name)?;
@@ -154,7 +161,7 @@ async fn password(
 }
 
 /// On a line of its own, the last one, so that a script can take it.
-fn show_once(generated: Option<crate::auth::secret::Secret>, out: &mut impl Write) -> anyhow::Result<()> {
+fn show_once(generated: Option<Secret>, out: &mut impl Write) -> anyhow::Result<()> {
     if let Some(secret) = generated {
         writeln!(out, "The password is shown only now:\n{}", secret.reveal())?;
     }
@@ -181,10 +188,10 @@ fn state(user: &UserRow) -> &'static str {
 }
 
 fn login(user: &UserRow) -> &'static str {
-    match (user.has_password, user.has_machine_secret) {
-        (true, _) => "password",
-        (false, true) => "machine secret",
-        (false, false) => "none",
+    match user.login() {
+        LoginKind::Password => "password",
+        LoginKind::MachineSecret => "machine secret",
+        LoginKind::None => "none",
     }
 }
 

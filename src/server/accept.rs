@@ -14,7 +14,7 @@ use super::connection::{Origin, Protocol};
 use super::places::Places;
 use super::source::{Source, Stream};
 use super::tls::Tls;
-use super::{Counters, Handler, Phase};
+use super::{Handler, Phase};
 
 /// After an error that concerns all connections; doubled as long as it lasts.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -30,7 +30,6 @@ pub(super) struct Accept<H> {
     pub(super) handshake_timeout: Duration,
     pub(super) places: Arc<Places>,
     pub(super) turning_away: Arc<Semaphore>,
-    pub(super) counters: Arc<Counters>,
     pub(super) phase: watch::Receiver<Phase>,
 }
 
@@ -65,7 +64,6 @@ impl<H: Handler> Accept<H> {
 
     fn take_in(self: &Arc<Self>, stream: Stream, origin: Origin, tls: Option<&Arc<Tls>>) {
         let Some(place) = self.places.take(self.protocol.counted_under(origin)) else {
-            self.counters.count_turned_away();
             // Saying so under TLS would take what there is too little of.
             if tls.is_none() {
                 self.turn_away(stream);

@@ -23,7 +23,6 @@ pub mod tls;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,7 +39,7 @@ pub use files::connections_within_limits;
 use forwarded::TrustedProxies;
 use guard::Timeouts;
 use listen::Listener;
-use places::Places;
+pub use places::Places;
 pub use refusal::Refusal;
 use source::Source;
 
@@ -77,25 +76,7 @@ pub struct Settings {
     pub write_timeout: Duration,
     /// How long requests may take that are under way when the service stops.
     pub shutdown_grace: Duration,
-    pub connections: usize,
-    pub connections_per_address: usize,
     pub trusted_proxies: TrustedProxies,
-}
-
-/// What happened since the start.
-#[derive(Debug, Default)]
-pub struct Counters {
-    turned_away: AtomicU64,
-}
-
-impl Counters {
-    fn count_turned_away(&self) {
-        self.turned_away.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub fn turned_away(&self) -> u64 {
-        self.turned_away.load(Ordering::Relaxed)
-    }
 }
 
 /// How far a stop has come.
@@ -113,7 +94,7 @@ pub async fn serve<H: Handler>(
     listeners: Vec<Listener>,
     handler: Arc<H>,
     settings: Settings,
-    counters: Arc<Counters>,
+    places: Arc<Places>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let (stop, phase) = watch::channel(Phase::Serving);
@@ -123,9 +104,8 @@ pub async fn serve<H: Handler>(
         handler,
         protocol: Protocol::new(timeouts, settings.trusted_proxies),
         handshake_timeout: settings.head_timeout,
-        places: Places::new(settings.connections, settings.connections_per_address),
+        places,
         turning_away: Accept::<H>::turning_away(),
-        counters,
         phase,
     });
     let mut accepting = JoinSet::new();

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub(super) struct Places {
+pub struct Places {
     max: usize,
     max_per_address: usize,
     taken: Mutex<Taken>,
+    turned_away: AtomicU64,
 }
 
 #[derive(Default)]
@@ -24,14 +26,21 @@ pub(super) struct Place {
 }
 
 impl Places {
-    pub(super) fn new(max: usize, max_per_address: usize) -> Arc<Self> {
-        Arc::new(Self { max, max_per_address, taken: Mutex::default() })
+    pub fn new(max: usize, max_per_address: usize) -> Arc<Self> {
+        Arc::new(Self { max, max_per_address, taken: Mutex::default(), turned_away: AtomicU64::new(0) })
     }
 
     /// A place for a connection from this address; `None` if it has too many, or all together have. Without an
     /// address (a Unix socket, a trusted proxy) only the latter counts.
     pub(super) fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Place> {
-        let address = address.map(origin);
+        let place = self.try_take(address.map(origin));
+        if place.is_none() {
+            self.turned_away.fetch_add(1, Ordering::Relaxed);
+        }
+        place
+    }
+
+    fn try_take(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Place> {
         let mut taken = self.lock();
         if taken.all >= self.max {
             return None;
@@ -47,8 +56,14 @@ impl Places {
         Some(Place { places: Arc::clone(self), address })
     }
 
-    pub(super) fn taken(&self) -> usize {
+    /// Connections at this time.
+    pub fn taken(&self) -> usize {
         self.lock().all
+    }
+
+    /// Connections for which there was no place, since the start.
+    pub fn turned_away(&self) -> u64 {
+        self.turned_away.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {

@@ -49,7 +49,7 @@ fn body(text: String) -> Body {
 
 struct Served {
     address: SocketAddr,
-    counters: Arc<Counters>,
+    places: Arc<Places>,
     stop: oneshot::Sender<()>,
     running: JoinHandle<()>,
 }
@@ -60,22 +60,23 @@ fn settings() -> Settings {
         idle_timeout: Duration::from_secs(75),
         write_timeout: Duration::from_secs(30),
         shutdown_grace: Duration::from_secs(10),
-        connections: 100,
-        connections_per_address: 100,
         trusted_proxies: TrustedProxies::default(),
     }
 }
 
 fn start(settings: Settings) -> Served {
+    start_with(settings, Places::new(100, 100))
+}
+
+fn start_with(settings: Settings, places: Arc<Places>) -> Served {
     let listeners = listen::bind(&["127.0.0.1:0".parse().unwrap()], None).unwrap();
     let address = listeners[0].address.tcp().unwrap();
-    let counters = Arc::new(Counters::default());
     let (stop, stopped) = oneshot::channel();
-    let counted = Arc::clone(&counters);
+    let counted = Arc::clone(&places);
     let running = tokio::spawn(async move {
         serve(listeners, Arc::new(Echo), settings, counted, async { drop(stopped.await) }).await.unwrap();
     });
-    Served { address, counters, stop, running }
+    Served { address, places, stop, running }
 }
 
 impl Served {
@@ -162,7 +163,7 @@ async fn a_long_body_arrives_whole() {
 
 #[tokio::test]
 async fn one_address_cannot_have_all_connections() {
-    let served = start(Settings { connections_per_address: 2, ..settings() });
+    let served = start_with(settings(), Places::new(100, 2));
     let mut held = [served.connect().await, served.connect().await];
     for stream in &mut held {
         // Answered, so it has been accepted.
@@ -170,7 +171,7 @@ async fn one_address_cannot_have_all_connections() {
         read_until(stream, "GET /held 0").await;
     }
     assert!(served.ask(LAST).await.starts_with("HTTP/1.1 503 "));
-    assert_eq!(served.counters.turned_away(), 1);
+    assert_eq!(served.places.turned_away(), 1);
     let [stays, goes] = held;
     drop(goes);
     while !served.ask(LAST).await.contains("GET /last 0") {

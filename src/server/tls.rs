@@ -21,6 +21,7 @@ use tokio_rustls::server::TlsStream;
 use tracing::{error, info, warn};
 
 use super::certificate::{Certificate, CertificateError, Files, Standing, Validity};
+use crate::metrics::{Metrics, ReloadOutcome};
 
 /// How often the files are looked at: renewals that tell nobody are in use soon after.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -140,11 +141,16 @@ impl Validity {
 
 /// Reloads the certificate on SIGHUP and when its files change, until `stop` completes. Without TLS, SIGHUP
 /// does nothing, which is better than its default: to end the process.
-pub async fn watch(tls: Option<Arc<Tls>>, mut hangup: Signal, stop: impl Future<Output = ()>) {
+pub async fn watch(
+    tls: Option<Arc<Tls>>,
+    mut hangup: Signal,
+    metrics: Arc<Metrics>,
+    stop: impl Future<Output = ()>,
+) {
     let mut stop = std::pin::pin!(stop);
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut watcher = tls.map(Watcher::new);
+    let mut watcher = tls.map(|tls| Watcher::new(tls, metrics));
     loop {
         let asked = tokio::select! {
             () = &mut stop => return,
@@ -163,32 +169,58 @@ pub async fn watch(tls: Option<Arc<Tls>>, mut hangup: Signal, stop: impl Future<
 
 struct Watcher {
     tls: Arc<Tls>,
+    metrics: Arc<Metrics>,
     standing: Standing,
     /// What was wrong with the files when they were last looked at, and whether the log says so.
     fault: Option<(String, bool)>,
 }
 
 impl Watcher {
-    fn new(tls: Arc<Tls>) -> Self {
-        let standing = tls.standing();
-        Self { tls, standing, fault: None }
+    fn new(tls: Arc<Tls>, metrics: Arc<Metrics>) -> Self {
+        let watcher = Self { standing: tls.standing(), tls, metrics, fault: None };
+        watcher.measure();
+        watcher
+    }
+
+    fn measure(&self) {
+        let until = self.tls.current.borrow().validity.until.unix_duration();
+        self.metrics.certificate_not_after.set(i64::try_from(until.as_secs()).unwrap_or(i64::MAX));
+    }
+
+    fn count(&self, outcome: &'static str) {
+        self.metrics.certificate_reloads.get_or_create(&ReloadOutcome { outcome }).inc();
     }
 
     async fn look(&mut self, asked: bool) {
         let tls = Arc::clone(&self.tls);
         let Ok(outcome) = tokio::task::spawn_blocking(move || tls.reload()).await else { return };
         match outcome {
-            Ok(Reload::Replaced(_)) => info!("the certificate is replaced; new connections get the new one"),
-            Ok(Reload::Unchanged) if asked => info!("SIGHUP: the certificate in use is that of the files"),
-            Ok(Reload::Unchanged) => {}
-            Err(ref error) => self.complain(error, asked),
+            Ok(Reload::Replaced(validity)) => {
+                info!("the certificate is replaced; new connections get the new one");
+                validity.tell();
+                self.standing = self.tls.standing();
+                self.fault = None;
+                self.measure();
+                self.count("replaced");
+            }
+            Ok(Reload::Unchanged) => {
+                if asked {
+                    info!("SIGHUP: the certificate in use is that of the files");
+                }
+                self.fault = None;
+            }
+            Err(error) => {
+                self.complain(&error, asked);
+                self.count("refused");
+            }
         }
-        let replaced = matches!(outcome, Ok(Reload::Replaced(_)));
-        if outcome.is_ok() {
-            self.fault = None;
-        }
+        self.tell_of_time();
+    }
+
+    /// The certificate in use grows old.
+    fn tell_of_time(&mut self) {
         let standing = self.tls.standing();
-        if replaced || standing != self.standing {
+        if standing != self.standing {
             self.standing = standing;
             self.tls.current.borrow().validity.tell();
         }

@@ -4,15 +4,23 @@
 //! makes changes wait for one another, so checks such as "is this the last admin" cannot race; and whoever
 //! sees a revision also sees the change that it counts.
 //!
-//! Changes are transactions: call them from a task that nothing cancels.
+//! Changes are transactions: call them from a task that nothing cancels. Each names its author and leaves an
+//! event behind (see `change`).
 
+mod change;
 pub mod tokens;
 pub mod users;
 
-use sqlx::{PgConnection, PgPool, Postgres, Transaction, types::Uuid};
+use serde_json::json;
+use sqlx::{PgConnection, PgPool, types::Uuid};
 use time::OffsetDateTime;
 
 use super::read::read;
+pub use change::Author;
+use change::{Change, Deed};
+
+/// The tenant of the installation's operators. Its users may leave it out of their login.
+pub const DEFAULT_TENANT: &str = "default";
 
 /// Why a change was not made.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +37,15 @@ pub enum ChangeError {
     NameTaken(String),
     #[error("{0:?} is the last enabled admin of the tenant; make somebody else admin first")]
     LastAdmin(String),
+    #[error("{0:?} is the last enabled superadmin of the installation; make somebody else superadmin first")]
+    LastSuperadmin(String),
+    #[error("only a superadmin may give the role superadmin or change a user who has it")]
+    NeedsSuperadmin,
+    #[error("only users of the tenant \"default\" can have the role superadmin")]
+    SuperadminElsewhere,
+    /// A password was replaced while somebody proved to know the one before.
+    #[error("the password was changed by somebody else at the same time")]
+    CredentialChanged,
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
@@ -56,13 +73,6 @@ pub async fn revision(pool: &PgPool) -> sqlx::Result<i64> {
     read(pool, || sqlx::query_scalar!("SELECT revision FROM credential_revision").fetch_one(pool)).await
 }
 
-/// Begins a change; it holds once the transaction is committed.
-async fn begin_change(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
-    let mut change = pool.begin().await?;
-    sqlx::query!("UPDATE credential_revision SET revision = revision + 1").execute(&mut *change).await?;
-    Ok(change)
-}
-
 pub async fn list_tenants(pool: &PgPool) -> sqlx::Result<Vec<TenantRow>> {
     sqlx::query_as!(TenantRow, "SELECT tenant_id, name, log_id, created_at FROM tenants ORDER BY name")
         .fetch_all(pool)
@@ -79,10 +89,35 @@ pub async fn find_tenant(pool: &PgPool, name: &str) -> sqlx::Result<Option<Tenan
     .await
 }
 
-/// Makes a tenant together with the head of its empty log.
-pub async fn create_tenant(pool: &PgPool, name: &str) -> Result<TenantRow, ChangeError> {
-    let mut change = begin_change(pool).await?;
+/// The tenants whose names come after `after`.
+pub async fn page_of_tenants(pool: &PgPool, after: &str, limit: i64) -> sqlx::Result<Vec<TenantRow>> {
+    let page = || {
+        sqlx::query_as!(
+            TenantRow,
+            "SELECT tenant_id, name, log_id, created_at FROM tenants WHERE name > $1 ORDER BY name LIMIT $2",
+            after,
+            limit
+        )
+        .fetch_all(pool)
+    };
+    read(pool, page).await
+}
+
+/// Makes a tenant together with the head of its empty log. Its event is for the installation's operators,
+/// who alone add tenants: it goes into the log of the tenant `default`, if there is one yet.
+pub async fn create_tenant(pool: &PgPool, author: &Author, name: &str) -> Result<TenantRow, ChangeError> {
+    let mut change = Change::begin(pool).await?;
     let tenant = insert_tenant(&mut change, name).await.map_err(ChangeError::taken(name))?;
+    let operators = find_tenant_id(&mut change, DEFAULT_TENANT).await?;
+    let deed = Deed {
+        event_type: "eventlogger.tenant_added",
+        target: format!("tenant/{name}"),
+        message: format!("Tenant {name} was added."),
+        data: json!({"log_id": tenant.log_id.to_string()}),
+        tenant_id: operators.unwrap_or(tenant.tenant_id),
+        author,
+    };
+    deed.record(&mut change).await?;
     change.commit().await?;
     Ok(tenant)
 }
@@ -107,9 +142,12 @@ async fn insert_tenant(change: &mut PgConnection, name: &str) -> sqlx::Result<Te
     Ok(tenant)
 }
 
-async fn tenant_id(connection: &mut PgConnection, name: &str) -> Result<i32, ChangeError> {
+async fn find_tenant_id(connection: &mut PgConnection, name: &str) -> sqlx::Result<Option<i32>> {
     sqlx::query_scalar!("SELECT tenant_id FROM tenants WHERE name = $1", name)
         .fetch_optional(connection)
-        .await?
-        .ok_or_else(|| ChangeError::NoTenant(name.to_owned()))
+        .await
+}
+
+async fn tenant_id(connection: &mut PgConnection, name: &str) -> Result<i32, ChangeError> {
+    find_tenant_id(connection, name).await?.ok_or_else(|| ChangeError::NoTenant(name.to_owned()))
 }

@@ -154,6 +154,15 @@ impl Service {
         self.folder.path().join("data")
     }
 
+    /// What the process has said.
+    pub fn said(&self) -> String {
+        fs::read_to_string(self.log()).unwrap()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().unwrap().id()
+    }
+
     fn log(&self) -> PathBuf {
         self.folder.path().join("log")
     }

@@ -16,5 +16,6 @@ mod http;
 #[path = "../it/journal.rs"]
 mod journal;
 
+mod files;
 mod freeze;
 mod kill;

@@ -1,10 +1,12 @@
 //! The commands that manage tenants, users and tokens.
 
 use clap::{FromArgMatches, Subcommand};
-use eventlogger::auth::{Auth, AuthError, Settings};
+use eventlogger::auth::{Auth, AuthError, Settings, ensure_first_user};
 use eventlogger::cli::{tenant, token, user};
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use sqlx::PgPool;
+
+use crate::account_events::{as_text, waiting};
 
 crate::harness::database_tests![
     what_is_printed_once_can_be_used,
@@ -12,6 +14,9 @@ crate::harness::database_tests![
     a_user_is_listed_disabled_and_removed,
     an_error_says_what_was_probably_meant,
     a_token_pasted_in_place_of_its_prefix_is_not_echoed,
+    commands_leave_events_that_name_the_account_of_the_machine,
+    the_first_user_is_an_event_of_the_system,
+    rules_of_the_service_hold_for_commands_too,
 ];
 
 /// Runs `user add ann …` as the command line would; the error is what the person reads.
@@ -145,4 +150,76 @@ async fn a_token_pasted_in_place_of_its_prefix_is_not_echoed(pool: PgPool) {
     run(&pool, &["tenant", "add", "default"]).await.unwrap();
     let error = run(&pool, &["token", "revoke", "evl_default_secret"]).await.unwrap_err();
     assert!(error.contains("PREFIX") && !error.contains("secret"), "{error}");
+}
+
+async fn commands_leave_events_that_name_the_account_of_the_machine(pool: PgPool) {
+    run(&pool, &["tenant", "add", "default"]).await.unwrap();
+    run(&pool, &["tenant", "add", "acme"]).await.unwrap();
+    let mut secrets = Vec::new();
+    for line in [
+        &["user", "add", "root", "--role", "admin,superadmin"][..],
+        &["user", "add", "ann", "--tenant", "acme", "--role", "writer"],
+        &["user", "password", "ann", "--tenant", "acme", "--machine-secret"],
+        &["token", "create", "--owner", "ann", "--tenant", "acme", "--role", "writer"],
+    ] {
+        secrets.push(last_line(&run(&pool, line).await.unwrap()).to_owned());
+    }
+    for line in [
+        &["user", "roles", "ann", "--tenant", "acme", "--role", "reader"][..],
+        &["user", "disable", "ann", "--tenant", "acme"],
+        &["user", "enable", "ann", "--tenant", "acme"],
+        &["user", "remove", "ann", "--tenant", "acme"],
+    ] {
+        run(&pool, line).await.unwrap();
+    }
+    let found = waiting(&pool).await;
+    let expected = [
+        ("default", "tenant_added", "tenant/default"),
+        ("default", "tenant_added", "tenant/acme"),
+        ("default", "user_added", "user/root"),
+        ("acme", "user_added", "user/ann"),
+        ("acme", "user_password_set", "user/ann"),
+        ("acme", "token_created", ""),
+        ("acme", "user_roles_set", "user/ann"),
+        ("acme", "user_disabled", "user/ann"),
+        ("acme", "user_enabled", "user/ann"),
+        ("acme", "user_removed", "user/ann"),
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for ((tenant, event_type, by, target, _), (in_tenant, name, on)) in found.iter().zip(expected) {
+        assert_eq!((tenant.as_str(), event_type.as_str()), (in_tenant, &*format!("eventlogger.{name}")));
+        assert!(by.starts_with("cli:") && by.len() > 4, "{by}");
+        assert!(target.starts_with(on), "{target}");
+    }
+    let text = as_text(&pool).await;
+    assert!(secrets.iter().all(|secret| !text.contains(secret)), "{text}");
+}
+
+async fn the_first_user_is_an_event_of_the_system(pool: PgPool) {
+    ensure_first_user(&pool, crate::auth::CHEAP, "admin", Some("secret")).await.unwrap();
+    ensure_first_user(&pool, crate::auth::CHEAP, "other", Some("secret")).await.unwrap();
+    let found = waiting(&pool).await;
+    assert_eq!(found.len(), 1, "{found:#?}");
+    let (tenant, event_type, by, target, _) = &found[0];
+    let told = [tenant, event_type, by, target].map(String::as_str);
+    assert_eq!(told, ["default", "eventlogger.user_added", "system", "user/admin"]);
+}
+
+async fn rules_of_the_service_hold_for_commands_too(pool: PgPool) {
+    run(&pool, &["tenant", "add", "default"]).await.unwrap();
+    run(&pool, &["tenant", "add", "acme"]).await.unwrap();
+    run(&pool, &["user", "add", "root", "--role", "superadmin"]).await.unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "short\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    let cases: [(&[&str], &str); 4] = [
+        (&["user", "add", "eve", "--tenant", "acme", "--role", "superadmin"], "tenant \"default\""),
+        (&["user", "disable", "root"], "last enabled superadmin"),
+        (&["user", "roles", "root", "--role", "writer"], "last enabled superadmin"),
+        (&["user", "password", "root", "--password-file", path], "at least 8"),
+    ];
+    for (line, expected) in cases {
+        let error = run(&pool, line).await.unwrap_err();
+        assert!(error.contains(expected), "{line:?}: {error}");
+    }
 }

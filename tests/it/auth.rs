@@ -8,14 +8,15 @@ use base64::Engine as _;
 use eventlogger::auth::password::hash;
 use eventlogger::auth::secret::{Token, generate_machine_secret};
 use eventlogger::auth::{Auth, AuthError, Cost, DEFAULT_TENANT, Principal, Role, Roles, Settings};
-use eventlogger::store::principals::create_tenant;
-use eventlogger::store::principals::tokens::{NewToken, create_token};
-use eventlogger::store::principals::users::{
-    StoredCredential, create_user, find_login, remove_user, set_credential, set_disabled, set_roles,
-};
+use eventlogger::store::principals::tokens::NewToken;
+use eventlogger::store::principals::users::{StoredCredential, find_login};
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use sqlx::PgPool;
 use time::OffsetDateTime;
+
+use crate::changes::{
+    create_tenant, create_token, create_user, remove_user, set_credential, set_disabled, set_roles,
+};
 
 crate::harness::database_tests![
     a_user_is_known_by_name_tenant_and_roles,

@@ -2,10 +2,12 @@
 
 use eventlogger::auth::secret::generate_machine_secret;
 use eventlogger::auth::{AuthError, DEFAULT_TENANT};
-use eventlogger::store::principals::tokens::{TokenRow, list_tokens, revoke_token};
-use eventlogger::store::principals::users::{StoredCredential, create_user, set_disabled, set_roles};
+use eventlogger::store::principals::tokens::{TokenRow, list_tokens};
+use eventlogger::store::principals::users::StoredCredential;
 use sqlx::PgPool;
 use time::{Duration, OffsetDateTime};
+
+use crate::changes::{create_user, revoke_token, set_disabled, set_roles};
 
 use super::auth::{add_token, add_user, auth_with_tenant, bear, eventually, log_in};
 

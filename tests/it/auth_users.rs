@@ -1,9 +1,10 @@
 //! The first user and the last admin.
 
 use eventlogger::auth::{Auth, AuthError, DEFAULT_TENANT, FirstUser, Roles, ensure_first_user};
-use eventlogger::store::principals::users::{remove_user, set_disabled, set_roles};
-use eventlogger::store::principals::{ChangeError, create_tenant};
+use eventlogger::store::principals::ChangeError;
 use sqlx::PgPool;
+
+use crate::changes::{create_tenant, remove_user, set_disabled, set_roles};
 
 use super::auth::{CHEAP, add_user, log_in, settings};
 

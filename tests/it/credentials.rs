@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use eventlogger::auth::DEFAULT_TENANT;
-use eventlogger::store::principals::{tokens, users};
-use http::Method;
-use serde_json::Value;
+use eventlogger::store::principals::tokens;
 
+use crate::changes;
 use crate::harness::{ADMIN, PASSWORD, Server, tests};
 use crate::http::{Response, basic};
+use crate::operations::operations;
 
 tests![
     every_operation_but_a_few_needs_a_login,
@@ -16,7 +16,6 @@ tests![
     whoever_is_not_let_in_gets_the_same_answer,
     credentials_that_cannot_be_read_say_why,
     two_credentials_are_refused,
-    a_missing_role_is_named,
     a_revoked_token_and_a_removed_user_are_soon_out,
     the_login_is_checked_before_the_body_is_read,
 ];
@@ -26,21 +25,6 @@ const OPEN: [&str; 3] = ["get_root", "check_live", "check_ready"];
 /// Not in the document, as they are the document.
 const PAGES: [&str; 5] =
     ["/openapi.json", "/docs", "/docs/start.js", "/docs/swagger-ui.js", "/docs/swagger-ui.css"];
-const ID: &str = "019aa5b2-3f00-7c4e-8a11-5d0c2b9e7f10";
-
-/// The method, a path and the document's entry of each operation.
-async fn operations(server: &Server) -> Vec<(Method, String, Value)> {
-    let document = server.client.get("/openapi.json").anonymous().send().await.json(200);
-    let paths = document["paths"].as_object().unwrap().clone();
-    let each = |(path, item): (String, Value)| {
-        let path = path.replace("{id}", ID);
-        let item = item.as_object().unwrap().clone();
-        item.into_iter()
-            .map(move |(method, operation)| (method.to_uppercase().parse().unwrap(), path.clone(), operation))
-    };
-    paths.into_iter().flat_map(each).collect()
-}
-
 #[track_caller]
 fn assert_challenged(response: &Response, code: &str) {
     response.problem(401, code);
@@ -51,10 +35,9 @@ fn assert_challenged(response: &Response, code: &str) {
 }
 
 async fn every_operation_but_a_few_needs_a_login(server: Arc<Server>) {
-    let operations = operations(&server).await;
-    assert!(operations.len() >= 13, "the document lists the operations");
-    for (method, path, operation) in operations {
-        let is_open = OPEN.contains(&operation["operationId"].as_str().unwrap());
+    for operation in operations(&server).await {
+        let (method, path) = (&operation.method, operation.path());
+        let is_open = OPEN.contains(&operation.id.as_str());
         for prefix in ["", "/api/v1"] {
             let request = server.client.request(method.clone(), &format!("{prefix}{path}")).anonymous();
             let response = request.send().await;
@@ -64,7 +47,11 @@ async fn every_operation_but_a_few_needs_a_login(server: Arc<Server>) {
                 assert_challenged(&response, "unauthenticated");
             }
         }
-        assert_eq!(operation["security"].as_array().is_none_or(Vec::is_empty), is_open, "{method} {path}");
+        assert_eq!(
+            operation.object["security"].as_array().is_none_or(Vec::is_empty),
+            is_open,
+            "{method} {path}"
+        );
     }
     for page in PAGES {
         for prefix in ["", "/api/v1"] {
@@ -75,18 +62,19 @@ async fn every_operation_but_a_few_needs_a_login(server: Arc<Server>) {
 }
 
 async fn a_wrong_password_is_never_anonymous(server: Arc<Server>) {
-    for (method, path, operation) in operations(&server).await {
-        if OPEN.contains(&operation["operationId"].as_str().unwrap()) {
+    for operation in operations(&server).await {
+        if OPEN.contains(&operation.id.as_str()) {
             continue;
         }
-        let wrong = server.client.request(method.clone(), &path).user(ADMIN, "wrong").send().await;
+        let request = server.client.request(operation.method.clone(), &operation.path());
+        let wrong = request.user(ADMIN, "wrong").send().await;
         assert_challenged(&wrong, "invalid_credentials");
     }
 }
 
 async fn whoever_is_not_let_in_gets_the_same_answer(server: Arc<Server>) {
     server.add_user("off", "the right one", "reader").await;
-    users::set_disabled(&server.store.control, DEFAULT_TENANT, "off", true).await.unwrap();
+    changes::set_disabled(&server.store.control, DEFAULT_TENANT, "off", true).await.unwrap();
     let token = "evl_default_0123456789abcdefghijABCDEFGHIJ0123456789abc";
     let attempts = [
         ("wrong password", basic(ADMIN, "wrong")),
@@ -157,41 +145,14 @@ async fn two_credentials_are_refused(server: Arc<Server>) {
     }
 }
 
-async fn a_missing_role_is_named(server: Arc<Server>) {
-    const ROLES: [&str; 5] = ["writer", "reader", "auditor", "admin", "superadmin"];
-    for role in ROLES {
-        server.add_user(&format!("a-{role}"), PASSWORD, role).await;
-    }
-    for (method, path, operation) in operations(&server).await {
-        let Some(needed) = operation["x-role"].as_str() else { continue };
-        for role in ROLES {
-            let request = server.client.request(method.clone(), &path);
-            let response = request.user(&format!("a-{role}"), PASSWORD).send().await;
-            if needed == "any" || needed == role {
-                assert!(![401, 403].contains(&response.status.as_u16()), "{role} {method} {path}");
-            } else {
-                let problem = response.problem(403, "role_missing");
-                assert_eq!(problem["role"], needed, "{role} {method} {path}");
-                assert!(problem["detail"].as_str().unwrap().contains(&format!("role {needed}")));
-            }
-        }
-    }
-    // A token has only the roles that it was given, whatever its owner has.
-    let token = server.add_token(ADMIN, "writer").await;
-    let problem = server.client.get("/events").bearer(&token).send().await.problem(403, "role_missing");
-    assert_eq!(problem["role"], "reader");
-    let event = r#"{"event_type": "t", "user_identity": "u"}"#;
-    server.client.post("/events").bearer(&token).json(event).send().await.json(201);
-}
-
 async fn a_revoked_token_and_a_removed_user_are_soon_out(server: Arc<Server>) {
     let token = server.add_token(ADMIN, "reader").await;
     server.client.get("/events").bearer(&token).send().await.json(200);
     server.add_user("ann", PASSWORD, "reader").await;
     server.client.get("/events").user("ann", PASSWORD).send().await.json(200);
     let prefix = &tokens::list_tokens(&server.store.control, None).await.unwrap()[0].prefix;
-    tokens::revoke_token(&server.store.control, DEFAULT_TENANT, prefix).await.unwrap();
-    users::remove_user(&server.store.control, DEFAULT_TENANT, "ann").await.unwrap();
+    changes::revoke_token(&server.store.control, DEFAULT_TENANT, prefix).await.unwrap();
+    changes::remove_user(&server.store.control, DEFAULT_TENANT, "ann").await.unwrap();
     // Within the interval in which an instance looks for changes that others made.
     crate::auth::eventually(async || {
         let by_token = server.client.get("/events").bearer(&token).send().await.status;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use eventlogger::auth;
 use eventlogger::config::Secret;
-use eventlogger::store::principals::{create_tenant, users};
+use eventlogger::store::principals::users;
 use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Executor, PgPool, Postgres, Transaction};
@@ -17,6 +17,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
+use crate::changes::{self, create_tenant};
 use crate::harness::{ADMIN, PASSWORD, Server, count, event, keyed, tests};
 use crate::http::{Client, Response, basic};
 use crate::journal::{Journal, Random, send_until_recorded};
@@ -325,7 +326,7 @@ async fn a_full_queue_refuses_only_its_tenant(server: Arc<Server>) {
     create_tenant(&server.store.control, "other").await.unwrap();
     let hash = auth::password::hash(auth::Cost::default(), PASSWORD).unwrap();
     let credential = users::StoredCredential::Password(hash);
-    users::create_user(&server.store.control, "other", "ann", &credential, &["writer"]).await.unwrap();
+    changes::create_user(&server.store.control, "other", "ann", &credential, &["writer"]).await.unwrap();
     let instance = server.another_instance_with(|config| config.ingest.queue_events_per_tenant = 10).await;
     let post = || instance.client.post("/events").json(event("t"));
     post().user("other/ann", PASSWORD).send().await.json(201);

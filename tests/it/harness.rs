@@ -20,8 +20,8 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-use crate::auditor;
 use crate::http::Client;
+use crate::{auditor, changes};
 
 pub const ADMIN: &str = "admin";
 pub const PASSWORD: &str = "correct horse battery staple";
@@ -246,7 +246,9 @@ impl Server {
     pub async fn add_user_of(&self, tenant: &str, name: &str, password: &str, roles: &[&str]) {
         let hash = auth::password::hash(auth::Cost::default(), password).expect("a hash");
         let credential = users::StoredCredential::Password(hash);
-        users::create_user(&self.store.control, tenant, name, &credential, roles).await.expect("a new user");
+        changes::create_user(&self.store.control, tenant, name, &credential, roles)
+            .await
+            .expect("a new user");
     }
 
     /// A token of the tenant `default`.
@@ -260,7 +262,7 @@ impl Server {
             roles: &[role],
             expires_at: None,
         };
-        tokens::create_token(&self.store.control, auth::DEFAULT_TENANT, &new).await.expect("a new token");
+        changes::create_token(&self.store.control, auth::DEFAULT_TENANT, &new).await.expect("a new token");
         token.text.reveal().to_owned()
     }
 

@@ -44,6 +44,12 @@ impl Client {
         Self { http: HyperClient::builder(TokioExecutor::new()).build_http(), address }
     }
 
+    /// The same over HTTP/2, as if that were known beforehand.
+    pub fn over_http2(&self) -> Self {
+        let http = HyperClient::builder(TokioExecutor::new()).http2_only(true).build_http();
+        Self { http, address: self.address }
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.address
     }

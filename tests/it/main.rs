@@ -11,11 +11,15 @@
 )]
 
 mod auditor;
+mod changes;
 mod harness;
 mod http;
 mod journal;
+mod operations;
 mod proxy;
+mod statistics;
 
+mod account_events;
 mod accounts;
 mod auth;
 mod auth_tokens;
@@ -23,10 +27,14 @@ mod auth_users;
 mod bad_bodies;
 mod bad_searches;
 mod compressed_bodies;
+mod connections;
 mod credentials;
+mod differential;
 mod docs_page;
+mod escalation;
 mod faults;
 mod front_door;
+mod matrix;
 mod operators;
 mod pages;
 mod query;
@@ -36,6 +44,10 @@ mod schema;
 mod startup;
 mod tampering;
 mod tenants;
+mod tls;
+mod tokens;
+mod unix_socket;
+mod users;
 
 use std::process::ExitCode;
 
@@ -45,6 +57,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let world = harness::World::start(arguments.list);
     let trials = [
+        account_events::trials(&world),
         accounts::trials(&world),
         auth::trials(&world),
         auth_tokens::trials(&world),
@@ -52,10 +65,14 @@ fn main() -> ExitCode {
         bad_bodies::trials(&world),
         bad_searches::trials(&world),
         compressed_bodies::trials(&world),
+        connections::trials(&world),
         credentials::trials(&world),
+        differential::trials(&world),
         docs_page::trials(&world),
+        escalation::trials(&world),
         faults::trials(&world),
         front_door::trials(&world),
+        matrix::trials(&world),
         operators::trials(&world),
         pages::trials(&world),
         query::trials(&world),
@@ -63,8 +80,13 @@ fn main() -> ExitCode {
         recording::trials(&world),
         schema::trials(&world),
         startup::trials(&world),
+        statistics::trials(&world),
         tampering::trials(&world),
         tenants::trials(&world),
+        tls::trials(&world),
+        tokens::trials(&world),
+        unix_socket::trials(&world),
+        users::trials(&world),
     ];
     let trials = trials.into_iter().flatten().collect();
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use eventlogger::auth;
-use eventlogger::store::principals::{create_tenant, users};
+use eventlogger::store::principals::users;
 use serde_json::json;
 
+use crate::changes::{create_tenant, create_user};
 use crate::harness::{Server, tests};
 
 tests![
@@ -21,7 +22,7 @@ async fn add_acme(server: &Server, role: &str) {
     create_tenant(&server.store.control, "acme").await.unwrap();
     let hash = auth::password::hash(auth::Cost::default(), PASSWORD).unwrap();
     let credential = users::StoredCredential::Password(hash);
-    users::create_user(&server.store.control, "acme", "ann", &credential, &[role]).await.unwrap();
+    create_user(&server.store.control, "acme", "ann", &credential, &[role]).await.unwrap();
 }
 
 fn event() -> String {
@@ -36,7 +37,7 @@ async fn a_superadmin_acts_in_the_tenant_that_the_header_names(server: Arc<Serve
     assert_eq!(own["events"], json!([]));
     let acme = server.client.get("/events").user("acme/ann", PASSWORD).send().await.json(200);
     assert_eq!(acme["events"][0]["id"], recorded["id"]);
-    assert_eq!(acme["events"][0]["recorded_by"], "user:admin");
+    assert_eq!(acme["events"][0]["recorded_by"], "user:default/admin");
 }
 
 async fn a_tenant_header_is_never_ignored(server: Arc<Server>) {

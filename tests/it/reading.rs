@@ -35,7 +35,8 @@ impl Authenticate for ByHeader {
             let id = headers["tenant"].to_str().unwrap().parse().unwrap();
             let tenant = Arc::new(Tenant { id, name: "t".to_owned(), log_id: Uuid::nil() });
             let roles = Roles::from_names(["reader"]);
-            Ok(Arc::new(Principal { tenant, user_id: 1, user: "ann".to_owned(), token_prefix: None, roles }))
+            let (home, user) = (Arc::clone(&tenant), "ann".to_owned());
+            Ok(Arc::new(Principal { tenant, home, user_id: 1, user, token_prefix: None, roles }))
         })
     }
 }

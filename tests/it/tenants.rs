@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use eventlogger::store::principals::create_tenant;
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::changes::create_tenant;
 use crate::harness::{PASSWORD, Server, tests};
 use crate::http::Response;
 

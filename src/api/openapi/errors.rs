@@ -50,6 +50,11 @@ fn possible(path: &str, operation: &Map<String, Value>) -> BTreeSet<u16> {
     if operation.get("x-role").is_some_and(|role| role == "writer") {
         statuses.extend([409, 429]);
     }
+    let manages = operation.get("x-role").is_some_and(|role| role != "writer" && role != "reader");
+    let changes = operation.contains_key("requestBody") || answers_nothing(operation);
+    if manages && changes {
+        statuses.insert(409);
+    }
     let searches = operation.get("x-role").is_some_and(|role| role == "reader");
     if operation.contains_key("requestBody") {
         // What is wrong with a search is 400, in a body as in a URL; and its cursor belongs to an epoch.
@@ -60,6 +65,11 @@ fn possible(path: &str, operation: &Map<String, Value>) -> BTreeSet<u16> {
         statuses.insert(409);
     }
     statuses
+}
+
+/// A change that succeeds without more to say.
+fn answers_nothing(operation: &Map<String, Value>) -> bool {
+    operation.get("responses").is_some_and(|responses| responses.get("204").is_some())
 }
 
 fn response(status: u16, meaning: &str) -> Value {
@@ -94,6 +104,8 @@ mod tests {
         assert_eq!(declared("/health/live", json!({})), [400, 414, 500]);
         let read = json!({"x-role": "reader", "parameters": [{"name": "id", "in": "path"}]});
         assert_eq!(declared("/events/{id}", read), [400, 401, 403, 404, 414, 500, 503]);
+        let manage = json!({"x-role": "admin", "responses": {"204": {}}});
+        assert_eq!(declared("/users/{name}", manage), [204, 400, 401, 403, 404, 409, 414, 500, 503]);
         let write = json!({"x-role": "writer", "requestBody": {}});
         assert_eq!(
             declared("/events", write),

@@ -72,23 +72,6 @@ pub(super) fn read(error: ReadError) -> Problem {
             "The search took longer than it may and was stopped. Narrow it: give received_from and \
              received_to, or a condition on event_type or user_identity.",
         ),
-        ReadError::Database(error) if is_outage(&error) => {
-            tracing::warn!(error = %error, "the database cannot be read");
-            Problem::database_unavailable()
-        }
-        error @ ReadError::Database(_) => Problem::internal(&error),
-    }
-}
-
-/// The database is away, starting, stopping or full, as opposed to a statement that is wrong.
-fn is_outage(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
-            true
-        }
-        sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| ["08", "53", "57P"].iter().any(|class| code.starts_with(class)))
-        }
-        _ => false,
+        ReadError::Database(error) => Problem::database(&error),
     }
 }

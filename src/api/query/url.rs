@@ -1,16 +1,13 @@
 //! The query string of a search. Any name may stand in it, so it is one parameter to poem-openapi.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaParamIn, MetaSchema, MetaSchemaRef};
 use poem_openapi::types::Type as _;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
 use super::problems;
+use crate::api::links;
 use crate::query::{Fault, Search, params};
-
-/// What RFC 3986 leaves alone, and `:`, which stands in times and before operators.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
 pub(super) struct UrlSearch {
     pub(super) search: Search,
@@ -26,16 +23,7 @@ impl UrlSearch {
 
     /// The URL of the same search at another cursor, relative to the server.
     pub(super) fn with_cursor(&self, cursor: &str) -> String {
-        let mut url = format!("{}?", self.path);
-        for (name, value) in self.pairs.iter().filter(|(name, _)| name != "cursor") {
-            url.extend(utf8_percent_encode(name, ESCAPED));
-            url.push('=');
-            url.extend(utf8_percent_encode(value, ESCAPED));
-            url.push('&');
-        }
-        url.push_str("cursor=");
-        url.push_str(cursor);
-        url
+        links::with_parameter(&self.path, &self.pairs, "cursor", cursor)
     }
 }
 

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 
-use crate::auth::name::{PASSWORD_MAX_BYTES, check_password};
-use crate::auth::password::{Cost, hash};
-use crate::auth::secret::{Secret, generate_machine_secret, generate_password};
-use crate::store::principals::users::StoredCredential;
+use crate::auth::name::{PASSWORD_MAX_BYTES, check_new_password};
+use crate::auth::secret::Secret;
+use crate::auth::{Cost, IssuedLogin, NewLogin};
 
 #[derive(Debug, Args)]
 #[group(multiple = false)]
@@ -31,29 +30,20 @@ pub struct NewSecret {
     machine_secret: bool,
 }
 
-/// What the database keeps, and what has to be shown because nobody knows it yet.
-pub(super) struct Obtained {
-    pub(super) stored: StoredCredential,
-    pub(super) generated: Option<Secret>,
-}
-
 impl NewSecret {
-    pub(super) fn obtain(&self) -> anyhow::Result<Obtained> {
-        if self.machine_secret {
-            let secret = generate_machine_secret()?;
-            let stored = StoredCredential::MachineSecret(secret.sha256());
-            return Ok(Obtained { stored, generated: Some(secret) });
-        }
-        let given = match &self.password_file {
-            Some(path) => Some(from_file(path)?),
-            None if self.password_stdin => Some(first_line(std::io::stdin().lock())?),
-            None => None,
+    pub(super) fn obtain(&self) -> anyhow::Result<IssuedLogin> {
+        Ok(self.wanted()?.issue(Cost::default())?)
+    }
+
+    fn wanted(&self) -> anyhow::Result<NewLogin> {
+        let password = match &self.password_file {
+            _ if self.machine_secret => return Ok(NewLogin::MachineSecret),
+            Some(path) => from_file(path)?,
+            None if self.password_stdin => first_line(std::io::stdin().lock())?,
+            None => return Ok(NewLogin::GeneratedPassword),
         };
-        let generated = if given.is_none() { Some(generate_password()?) } else { None };
-        let password = given.as_ref().or(generated.as_ref()).map(Secret::reveal).unwrap_or_default();
-        check_password(password).map_err(|problem| anyhow!(problem))?;
-        let stored = StoredCredential::Password(hash(Cost::default(), password)?);
-        Ok(Obtained { stored, generated })
+        check_new_password(password.reveal()).map_err(|problem| anyhow!(problem))?;
+        Ok(NewLogin::Password(password))
     }
 }
 
@@ -64,7 +54,7 @@ fn from_file(path: &Path) -> anyhow::Result<Secret> {
     first_line(file).with_context(|| format!("the password file {shown} cannot be read"))
 }
 
-/// A line end after the password is not part of it; what follows is refused by `check_password`.
+/// A line end after the password is not part of it; what follows is refused by `check_new_password`.
 fn first_line(source: impl Read) -> anyhow::Result<Secret> {
     let mut text = String::new();
     // One byte more than the longest password with its line end, so that a longer one is noticed.
@@ -89,8 +79,8 @@ mod tests {
     #[test]
     fn a_second_line_or_an_endless_file_is_refused() {
         let two = first_line("one\ntwo\n".as_bytes()).unwrap();
-        assert!(check_password(two.reveal()).unwrap_err().contains("control"));
+        assert!(check_new_password(two.reveal()).unwrap_err().contains("control"));
         let endless = first_line(std::io::repeat(b'x')).unwrap();
-        assert!(check_password(endless.reveal()).unwrap_err().contains("longer"));
+        assert!(check_new_password(endless.reveal()).unwrap_err().contains("longer"));
     }
 }

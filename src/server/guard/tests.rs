@@ -163,8 +163,9 @@ async fn a_long_body_and_what_follows_an_upgrade_pass_unseen() {
 async fn a_refused_client_has_time_to_read_the_answer() {
     let Connection { mut client, mut guard, .. } = connection();
     client.write_all(b"\x16\x03\x01 no HTTP \r\n\r\n").await.unwrap();
-    let mut space = [0; 1024];
-    guard.read(&mut space).await.unwrap();
+    let mut space = [0; REFUSED.len()];
+    guard.read_exact(&mut space).await.unwrap();
+    assert_eq!(&space, REFUSED);
     guard.write_all(b"no").await.unwrap();
     let closing = tokio::spawn(async move { guard.shutdown().await });
     // More than the pipe holds: somebody must be reading.

@@ -260,14 +260,19 @@ async fn a_renewal_that_tells_nobody_is_noticed_and_a_failed_one_does_no_harm() 
     let (old, new) = (certificate(), certificate());
     let folder = Folder::with(&old);
     let tls = Arc::new(folder.load().unwrap());
+    let metrics = Arc::new(Metrics::new());
     let (stop, stopped) = oneshot::channel::<()>();
     let hangup = signal(SignalKind::hangup()).unwrap();
-    let watching = tokio::spawn(watch(Some(Arc::clone(&tls)), hangup, async { drop(stopped.await) }));
+    let watching = tokio::spawn(watch(Some(Arc::clone(&tls)), hangup, Arc::clone(&metrics), async {
+        drop(stopped.await)
+    }));
     let mut changes = tls.current.subscribe();
 
     folder.put(&new.pem, &old.key.serialize_pem());
     tokio::time::sleep(LOOK_EVERY * 3).await;
     assert!(!changes.has_changed().unwrap());
+    let counted = metrics.encode();
+    assert!(counted.contains("eventlogger_tls_certificate_reloads_total{outcome=\"refused\"} "), "{counted}");
     folder.put(&new.pem, &new.key.serialize_pem());
     changes.changed().await.unwrap();
     shake_hands(&tls, &client(&new, &[])).await.unwrap();
@@ -280,7 +285,7 @@ async fn a_renewal_that_tells_nobody_is_noticed_and_a_failed_one_does_no_harm() 
 async fn a_fault_is_told_once_and_not_while_the_files_are_being_written() {
     let good = certificate();
     let folder = Folder::with(&good);
-    let mut watcher = Watcher::new(Arc::new(folder.load().unwrap()));
+    let mut watcher = Watcher::new(Arc::new(folder.load().unwrap()), Arc::default());
     let told = |watcher: &Watcher| watcher.fault.as_ref().map(|(_, told)| *told);
     folder.put("", &good.key.serialize_pem());
     watcher.look(false).await;

@@ -1,9 +1,12 @@
 //! API tokens. A token acts for its owner; it goes when the owner is removed.
 
+use serde_json::json;
 use sqlx::{PgPool, types::Uuid};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
-use super::{ChangeError, begin_change, tenant_id, users::locate};
+use super::change::{Author, Change, Deed, changed};
+use super::{ChangeError, tenant_id, users::locate};
 use crate::store::read::read;
 
 /// What a presented token is checked against. Roles are those of the token; the owner's limit them.
@@ -33,6 +36,25 @@ pub struct TokenRow {
     pub expires_at: Option<OffsetDateTime>,
     pub revoked_at: Option<OffsetDateTime>,
     pub last_used_at: Option<OffsetDateTime>,
+}
+
+/// Whether a token can still be used, as far as it depends on the token alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenState {
+    Valid,
+    Expired,
+    Revoked,
+}
+
+impl TokenRow {
+    pub fn state(&self) -> TokenState {
+        let is_expired = self.expires_at.is_some_and(|expiry| expiry <= OffsetDateTime::now_utc());
+        match (self.revoked_at, is_expired) {
+            (Some(_), _) => TokenState::Revoked,
+            (None, true) => TokenState::Expired,
+            (None, false) => TokenState::Valid,
+        }
+    }
 }
 
 /// A token to be made; of the secret only its hash comes here.
@@ -89,10 +111,62 @@ pub async fn list_tokens(pool: &PgPool, tenant: Option<&str>) -> sqlx::Result<Ve
     .await
 }
 
+/// The tokens of a tenant, or of one user there, whose prefixes come after `after`.
+pub async fn page_of_tokens(
+    pool: &PgPool,
+    tenant: &str,
+    owner: Option<&str>,
+    after: &str,
+    limit: i64,
+) -> sqlx::Result<Vec<TokenRow>> {
+    let page = || {
+        sqlx::query_as!(
+            TokenRow,
+            "SELECT t.name AS tenant, k.prefix, u.name AS owner, k.label, k.roles, k.created_at, k.expires_at,
+                    k.revoked_at, k.last_used_at
+             FROM tenants t
+             JOIN tokens k USING (tenant_id)
+             JOIN users u USING (tenant_id, user_id)
+             WHERE t.name = $1 AND k.prefix > $2 AND ($3::text IS NULL OR u.name = $3)
+             ORDER BY k.prefix LIMIT $4",
+            tenant,
+            after,
+            owner,
+            limit
+        )
+        .fetch_all(pool)
+    };
+    read(pool, page).await
+}
+
+pub async fn token_by_prefix(pool: &PgPool, tenant: &str, prefix: &str) -> sqlx::Result<Option<TokenRow>> {
+    let token = || {
+        sqlx::query_as!(
+            TokenRow,
+            "SELECT t.name AS tenant, k.prefix, u.name AS owner, k.label, k.roles, k.created_at, k.expires_at,
+                    k.revoked_at, k.last_used_at
+             FROM tenants t
+             JOIN tokens k USING (tenant_id)
+             JOIN users u USING (tenant_id, user_id)
+             WHERE t.name = $1 AND k.prefix = $2",
+            tenant,
+            prefix
+        )
+        .fetch_optional(pool)
+    };
+    read(pool, token).await
+}
+
 /// Makes a token. A role that its owner lacks is refused, as it would have no effect.
-pub async fn create_token(pool: &PgPool, tenant: &str, token: &NewToken<'_>) -> Result<(), ChangeError> {
-    let mut change = begin_change(pool).await?;
+pub async fn create_token(
+    pool: &PgPool,
+    author: &Author,
+    tenant: &str,
+    token: &NewToken<'_>,
+) -> Result<(), ChangeError> {
+    let mut change = Change::begin(pool).await?;
     let owner = locate(&mut change, tenant, token.owner).await?;
+    author.require_power_over(&owner.roles)?;
     if let Some(role) = token.roles.iter().find(|role| !owner.roles.iter().any(|has| has == *role)) {
         return Err(ChangeError::OwnerLacks { owner: token.owner.to_owned(), role: (*role).to_owned() });
     }
@@ -110,27 +184,62 @@ pub async fn create_token(pool: &PgPool, tenant: &str, token: &NewToken<'_>) -> 
     .execute(&mut *change)
     .await
     .map_err(ChangeError::taken(token.prefix))?;
-    change.commit().await?;
-    Ok(())
+    let mut data = changed("roles", json!([]), token.roles);
+    data["owner"] = json!(token.owner);
+    data["label"] = json!(token.label);
+    data["expires_at"] = json!(token.expires_at.and_then(|expiry| expiry.format(&Rfc3339).ok()));
+    let deed = Deed {
+        event_type: "eventlogger.token_created",
+        target: format!("token/{}", token.prefix),
+        message: format!("A token of {} was created.", token.owner),
+        data,
+        tenant_id: owner.tenant_id,
+        author,
+    };
+    deed.record(&mut change).await?;
+    change.commit().await
 }
 
 /// Revokes a token for good. Revoking it again changes nothing.
-pub async fn revoke_token(pool: &PgPool, tenant: &str, prefix: &str) -> Result<(), ChangeError> {
-    let mut change = begin_change(pool).await?;
+pub async fn revoke_token(
+    pool: &PgPool,
+    author: &Author,
+    tenant: &str,
+    prefix: &str,
+) -> Result<(), ChangeError> {
+    let mut change = Change::begin(pool).await?;
     let tenant_id = tenant_id(&mut change, tenant).await?;
-    let revoked = sqlx::query!(
-        "UPDATE tokens SET revoked_at = COALESCE(revoked_at, clock_timestamp())
-         WHERE tenant_id = $1 AND prefix = $2",
+    let token = sqlx::query!(
+        r#"SELECT k.token_id, k.revoked_at IS NOT NULL AS "is_revoked!", u.name AS owner, u.roles AS owner_roles
+           FROM tokens k JOIN users u USING (tenant_id, user_id)
+           WHERE k.tenant_id = $1 AND k.prefix = $2"#,
         tenant_id,
         prefix
     )
+    .fetch_optional(&mut *change)
+    .await?
+    .ok_or_else(|| ChangeError::NoToken(prefix.to_owned()))?;
+    author.require_power_over(&token.owner_roles)?;
+    if token.is_revoked {
+        return Ok(());
+    }
+    sqlx::query!(
+        "UPDATE tokens SET revoked_at = clock_timestamp() WHERE tenant_id = $1 AND token_id = $2",
+        tenant_id,
+        token.token_id
+    )
     .execute(&mut *change)
     .await?;
-    if revoked.rows_affected() == 0 {
-        return Err(ChangeError::NoToken(prefix.to_owned()));
-    }
-    change.commit().await?;
-    Ok(())
+    let deed = Deed {
+        event_type: "eventlogger.token_revoked",
+        target: format!("token/{prefix}"),
+        message: format!("A token of {} was revoked.", token.owner),
+        data: json!({"owner": token.owner}),
+        tenant_id,
+        author,
+    };
+    deed.record(&mut change).await?;
+    change.commit().await
 }
 
 /// Notes when tokens were used. Several instances write, so a time never goes back.
