@@ -90,11 +90,13 @@ async fn zeros_compressed_twice_are_refused_and_others_are_served_meanwhile(serv
 }
 
 async fn a_compressed_batch_is_limited_by_what_it_becomes(server: Arc<Server>) {
-    // Random enough not to be taken for a bomb.
+    // Noise, or it would be taken for a bomb.
     let data: String =
         (0..90_000_u64).map(|n| format!("{:x},", n.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
     let small = server.another_instance_with(|config| config.limits.batch_body_bytes = 1 << 20).await;
-    let batch = json!([{"event_type": "t", "user_identity": "u", "event_data": {"x": data}}]).to_string();
+    let (one, two) = data.split_at(data.len() / 2);
+    let events = [one, two].map(|x| json!({"event_type": "t", "user_identity": "u", "event_data": {"x": x}}));
+    let batch = json!(events).to_string();
     let body = zstd(&batch).await;
     assert!(batch.len() > 1 << 20 && body.len() < 1 << 20, "{} {}", batch.len(), body.len());
     let problem = post(&small, "/events/batch", "zstd", body.clone()).await.problem(413, "body_too_large");
@@ -127,7 +129,7 @@ async fn bodies_that_fill_the_memory_set_aside_are_told_to_wait(server: Arc<Serv
         })
         .await;
     // One client has sent almost as much as fits, and goes on holding it.
-    let long = format!("[{}", " ".repeat((1 << 20) - 100));
+    let long = format!("[{}", " ".repeat((1 << 20) - 10));
     let head = "POST /events/batch HTTP/1.1\r\nhost: log\r\ncontent-type: application/json\r\n";
     let login = crate::http::basic(crate::harness::ADMIN, crate::harness::PASSWORD);
     let head = format!("{head}authorization: {login}\r\ncontent-length: {}\r\n\r\n{long}", 1 << 20);
