@@ -12,10 +12,18 @@ die() {
 
 # shellcheck source=packaging/prerequisites.sh
 source "$repository/packaging/prerequisites.sh"
+# shellcheck source=packaging/account.sh
+source "$repository/packaging/account.sh"
 # shellcheck source=packaging/settings.sh
 source "$repository/packaging/settings.sh"
 # shellcheck source=packaging/service.sh
 source "$repository/packaging/service.sh"
+# shellcheck source=packaging/stages.sh
+source "$repository/packaging/stages.sh"
+# shellcheck source=packaging/tools.sh
+source "$repository/packaging/tools.sh"
+# shellcheck source=packaging/supply.sh
+source "$repository/packaging/supply.sh"
 # shellcheck source=packaging/check.sh
 source "$repository/packaging/check.sh"
 
@@ -31,6 +39,8 @@ Commands:
   password [--reset]  print the admin's password, or replace it and print the new one
   cli ARGUMENTS...    run `eventlogger ARGUMENTS...` with this deployment's settings
   test [--long]       check everything: format, lints, documents, tests; --long adds the slow tests
+
+For root, the service runs as the system user eventlogger, who must be able to read the files that settings name.
 
 Environment:
   EVENTLOGGER_ADMIN_PASSWORD   the admin's password for the first `up` and for `password --reset`;
@@ -63,10 +73,11 @@ up() {
     built=$(build)
     prepare_data_dir
     keep_password
+    copy_binary "$built"
     # Refuses a wrong configuration before anything that runs is touched.
-    run_with_settings "$built" config >/dev/null
+    run_with_settings "$binary.new" config >/dev/null || die "the settings are refused$(for_whom)"
     save_settings
-    install_binary "$built"
+    mv "$binary.new" "$binary"
     restart_service
     wait_until_ready
     greet

@@ -1,27 +1,28 @@
 # shellcheck shell=bash
 # Everything a change must pass, for people and CI alike. Sourced by deploy.sh.
 
-passed=()
-failed=()
-skipped=()
-
 check_everything() {
     require_supported_system
     unset EVENTLOGGER_BINARY DATABASE_URL
     install_prerequisites
+    install_interpreters
     install_components
     cd "$repository"
     export SQLX_OFFLINE=true
-    step "format" cargo fmt --check
-    step "lints" cargo clippy --locked --all-targets -- --deny warnings
-    step "documentation" env RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --document-private-items
-    step "tests" run_tests "$@"
-    step_with shellcheck "shell scripts" shellcheck --external-sources deploy.sh .ci/run tests/*.sh scripts/*.sh
-    step_with cargo-deny "dependencies" cargo deny --offline check bans licenses sources
-    step "deployment" run_deploy_test
-    if [[ $(id -u) == 0 ]]; then step "deployment as an ordinary user" run_deploy_test_as_ordinary_user; fi
+    stage "format" cargo fmt --check
+    stage "lints" cargo clippy --locked --all-targets -- --deny warnings
+    stage "documentation" env RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --document-private-items
+    stage "tests" run_tests "$@"
+    stage_with "python" "shell scripts" check_shell_scripts
+    check_supply "$@"
+    stage "deployment" run_deploy_test
+    if [[ $(id -u) == 0 ]]; then stage "deployment as an ordinary user" run_deploy_test_as_ordinary_user; fi
+    stage_with "python" "client in Python" run_client_test python "$(python_tools)"
+    stage_with "node" "client in TypeScript" run_client_test typescript "$(node_tools)"
+    stage_with "client_crates" "client in Rust" run_client_test rust "$(check_folder)/rust"
+    stage_with "python" "API against its document" run_api_test "$@"
     if [[ ${1:-} == --long ]]; then
-        step "bench" cargo run --locked --release --quiet --bin eventlogger -- bench
+        stage "bench" cargo run --locked --release --quiet --bin eventlogger -- bench
     fi
     summarise
 }
@@ -32,25 +33,6 @@ install_components() {
         rustup component add rustfmt clippy >&2 || warn "rustfmt or clippy could not be installed"
 }
 
-# step NAME COMMAND...: runs it without this environment's settings; a failure is counted and the rest still runs.
-step() {
-    local name=$1
-    shift
-    say "== $name"
-    if without_settings_here "$@"; then passed+=("$name"); else failed+=("$name"); fi
-}
-
-# step_with TOOL NAME COMMAND...: for a tool that is worth using where it is installed.
-step_with() {
-    if has "$1"; then step "${@:2}"; else skipped+=("$2 ($1 is not installed)"); fi
-}
-
-# COMMAND may be a function, which `env` could not run.
-without_settings_here() (
-    for name in "${!EVENTLOGGER_@}"; do unset "$name"; done
-    "$@"
-)
-
 # Slow tests are marked #[ignore].
 run_tests() {
     if [[ ${1:-} == --long ]]; then
@@ -60,9 +42,24 @@ run_tests() {
     fi
 }
 
+check_shell_scripts() {
+    "$(python_tools)/bin/shellcheck" --external-sources deploy.sh .ci/run tests/*.sh scripts/*.sh
+}
+
 # The deployment as a new user would do it, with the binary that the tests were built with.
 run_deploy_test() {
     EVENTLOGGER_BINARY=$(target_dir)/debug/eventlogger bash tests/deploy.sh
+}
+
+# run_client_test LANGUAGE TOOLS
+run_client_test() {
+    EVENTLOGGER_BINARY=$(target_dir)/debug/eventlogger TOOLS=$2 bash tests/clients.sh "$1"
+}
+
+run_api_test() {
+    local examples=15
+    if [[ ${1:-} == --long ]]; then examples=300; fi
+    EVENTLOGGER_BINARY=$(target_dir)/debug/eventlogger TOOLS=$(python_tools) bash tests/schemathesis.sh "$examples"
 }
 
 # Root never meets what only ordinary users meet. `nobody` gets a copy, as the repository may be closed to him.
@@ -77,12 +74,3 @@ run_deploy_test_as_ordinary_user() (
     setpriv --reuid nobody --regid "$group" --clear-groups env HOME="$copy/home" TMPDIR="$copy/tmp" \
         EVENTLOGGER_BINARY="$copy/eventlogger" bash tests/deploy.sh
 )
-
-summarise() {
-    local name
-    say ""
-    for name in ${passed[@]+"${passed[@]}"}; do say "passed   $name"; done
-    for name in ${skipped[@]+"${skipped[@]}"}; do say "skipped  $name"; done
-    for name in ${failed[@]+"${failed[@]}"}; do say "FAILED   $name"; done
-    ((${#failed[@]} == 0))
-}

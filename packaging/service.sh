@@ -4,7 +4,7 @@
 
 readonly start_deadline_seconds=180 stop_deadline_seconds=120 log_bytes=67108864
 
-under_systemd() { [[ $(id -u) == 0 && -d /run/systemd/system ]]; }
+under_systemd() { is_root && [[ -d /run/systemd/system ]]; }
 
 # Deployments in other folders get units of their own.
 unit() {
@@ -15,15 +15,16 @@ unit() {
     fi
 }
 
-install_binary() {
+# Beside the one that runs, where the service's user can read it.
+copy_binary() {
     mkdir -p "${binary%/*}"
     cp "$1" "$binary.new"
     chmod 0755 "$binary.new"
-    mv "$binary.new" "$binary"
 }
 
 restart_service() {
     if is_running; then stop_service; fi
+    adopt_old_cluster
     base_url=$(url)
     if [[ $(http_status "$base_url") != 000 ]]; then
         die "something else answers at $base_url; stop it, or choose another address with EVENTLOGGER_SERVER__LISTEN"
@@ -47,9 +48,11 @@ start_process() {
     (
         cd /
         unset EVENTLOGGER_ADMIN_PASSWORD
-        exec "$detach" "$binary" serve </dev/null >>"$log_file" 2>&1
+        as_service "$detach" "$binary" serve </dev/null >>"$log_file" 2>&1
     ) &
     echo "$!" >"$pid_file"
+    # Until then its program is still a shell.
+    until is_running || ! kill -0 "$!" 2>/dev/null; do sleep 0.05; done
 }
 
 is_running() {

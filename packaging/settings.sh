@@ -2,7 +2,7 @@
 # Where a deployment keeps its things, the settings it remembers, its password. Sourced by deploy.sh.
 
 default_data_dir() {
-    if [[ $(id -u) == 0 ]]; then
+    if is_root; then
         echo /var/lib/eventlogger
     else
         echo "${XDG_DATA_HOME:-$HOME/.local/share}/eventlogger"
@@ -14,10 +14,13 @@ use_data_dir() {
     data_dir=$1
     if [[ -d $data_dir ]]; then data_dir=$(cd "$data_dir" && pwd -P); fi
     if [[ $data_dir != /* ]]; then data_dir=$PWD/$data_dir; fi
-    # What it holds is run and read as shell text: never somebody else's.
+    # What it holds is run and read as shell text: never somebody else's, also not the service's.
     if [[ -e $data_dir && ! -O $data_dir ]]; then
         die "the data folder $data_dir belongs to another user; set EVENTLOGGER_DATA_DIR"
     fi
+    # What the service itself keeps: its data_dir.
+    state_dir=$data_dir
+    if is_root; then state_dir=$data_dir/state; fi
     settings_file=$data_dir/service.env
     password_file=$data_dir/admin-password
     # A copy of its own, because the build folder may be cleaned, rebuilt or in a home that is closed to others.
@@ -28,13 +31,17 @@ use_data_dir() {
 
 use_data_dir "${EVENTLOGGER_DATA_DIR:-$(default_data_dir)}"
 
-# Root's cluster runs under another user, who must be able to pass through.
+# Root's service runs as another user, who must be able to pass through.
 prepare_data_dir() {
     local mode=0700
-    if [[ $(id -u) == 0 ]]; then mode=0711; fi
+    if is_root; then mode=0711; fi
     mkdir -p "$data_dir" || die "the data folder $data_dir cannot be made; set EVENTLOGGER_DATA_DIR"
     chmod "$mode" "$data_dir"
     use_data_dir "$data_dir"
+    export EVENTLOGGER_DATA_DIR=$state_dir
+    ensure_account
+    ensure_state_dir
+    check_old_cluster
 }
 
 # Settings of earlier runs, under those of this environment.
@@ -50,7 +57,7 @@ load_settings() {
         set +a
     fi
     eval "$given"
-    export EVENTLOGGER_DATA_DIR=$data_dir
+    export EVENTLOGGER_DATA_DIR=$state_dir
     # The service does not run in this folder.
     for name in "${!EVENTLOGGER_@}" PG_BIN; do
         case $name in
@@ -91,6 +98,7 @@ keep_password() {
         warn "EVENTLOGGER_ADMIN_PASSWORD is ignored, there is a password already; change it with:" \
             "./deploy.sh password --reset"
     fi
+    let_service_read "$password_file"
     export EVENTLOGGER_ADMIN_PASSWORD_FILE=$password_file
 }
 
@@ -113,6 +121,7 @@ print_password() {
 reset_password() {
     print_password >/dev/null
     new_password | private_file "$password_file.next"
+    let_service_read "$password_file.next"
     run_cli user password "$(admin_user)" --password-file "$password_file.next" >&2 || {
         rm -f "$password_file.next"
         die "the password was not changed"
@@ -131,9 +140,10 @@ run_cli() {
 }
 
 # The password in this environment, if any, is in the file by now, and giving it twice is refused.
-run_with_settings() {
-    env -u EVENTLOGGER_ADMIN_PASSWORD "$@"
-}
+run_with_settings() (
+    unset EVENTLOGGER_ADMIN_PASSWORD
+    as_service "$@"
+)
 
 # Runs a command without any of our variables.
 without_settings() {

@@ -11,6 +11,7 @@ pub mod postgres;
 pub mod store;
 
 // What the service does.
+pub mod access;
 pub mod auth;
 pub mod ingest;
 pub mod lifecycle;

@@ -35,7 +35,7 @@ pub struct Reason {
     pub code: &'static str,
 }
 
-/// `accepted`, `rejected`, `busy` or `unavailable`.
+/// `accepted`, `rejected`, `throttled`, `busy` or `unavailable`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct LoginOutcome {
     pub outcome: &'static str,
@@ -44,6 +44,12 @@ pub struct LoginOutcome {
 /// `replaced` or `refused`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReloadOutcome {
+    pub outcome: &'static str,
+}
+
+/// `recorded`, or `lost` for good.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AccessOutcome {
     pub outcome: &'static str,
 }
 
@@ -70,6 +76,9 @@ pub struct Metrics {
     pub argon2_runs: Counter,
     pub connections: Gauge,
     pub connections_turned_away: Counter,
+    pub login_failures_remembered: Gauge,
+    pub login_failures_evicted: Counter,
+    pub access_events: Family<AccessOutcome, Counter>,
     pub pool_connections: Family<PoolState, Gauge>,
     /// Seconds since 1970; 0 without a certificate.
     pub certificate_not_after: Gauge,
@@ -103,6 +112,9 @@ impl Metrics {
             argon2_runs: Counter::default(),
             connections: Gauge::default(),
             connections_turned_away: Counter::default(),
+            login_failures_remembered: Gauge::default(),
+            login_failures_evicted: Counter::default(),
+            access_events: Family::default(),
             pool_connections: Family::default(),
             certificate_not_after: Gauge::default(),
             certificate_reloads: Family::default(),
@@ -145,6 +157,17 @@ impl Metrics {
             "Connections for which there was no place",
             self.connections_turned_away.clone(),
         );
+        registry.register(
+            "login_failures_remembered",
+            "Accounts and addresses whose failed logins are counted",
+            self.login_failures_remembered.clone(),
+        );
+        registry.register(
+            "login_failures_evicted",
+            "Accounts and addresses that gave way to others",
+            self.login_failures_evicted.clone(),
+        );
+        registry.register("access_events", "Events of the service itself", self.access_events.clone());
         registry.register("pool_connections", "Database connections", self.pool_connections.clone());
         registry.register_with_unit(
             "tls_certificate_not_after",

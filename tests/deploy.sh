@@ -1,21 +1,10 @@
 #!/usr/bin/env bash
 # Deploys into a throw-away folder on a free port, uses the service as the README says, and takes it down again.
-# EVENTLOGGER_BINARY=… tests that binary; otherwise deploy.sh builds the dev profile.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-fail() {
-    printf 'FAILED: %s\n' "$*" >&2
-    ./deploy.sh logs >&2 || true
-    exit 1
-}
-
-# expect WHAT PATTERN TEXT
-expect() {
-    # shellcheck disable=SC2053 # it is a pattern
-    [[ $3 == $2 ]] || fail "$1: expected $2, got: $3"
-    printf 'ok: %s\n' "$1"
-}
+# shellcheck source=tests/service.sh
+source tests/service.sh
 
 # expect_soon WHAT PATTERN COMMAND...: a change by another process is seen within seconds.
 expect_soon() {
@@ -23,12 +12,6 @@ expect_soon() {
     # shellcheck disable=SC2053
     until answer=$("${@:3}") && [[ $answer == $2 ]] || ((SECONDS >= deadline)); do sleep 0.2; done
     expect "$1" "$2" "$answer"
-}
-
-free_port() {
-    local port
-    while port=$((20000 + RANDOM)); (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
-    echo "$port"
 }
 
 # ask CREDENTIALS PATH [CURL ARGUMENTS...]: the body, and the status on a line of its own.
@@ -45,6 +28,16 @@ processes_of() {
     done 2>/dev/null
 }
 
+# users_of FOLDER: as whom processes run whose program or folder lies in it.
+users_of() {
+    local process
+    for process in /proc/[0-9]*; do
+        if [[ $(readlink "$process/exe") == "$1"/* || $(readlink "$process/cwd") == "$1"/* ]]; then
+            stat --format %U "$process"
+        fi
+    done 2>/dev/null | sort -u
+}
+
 # The documents say port 5000, and their reader would see an error; here an error must be one.
 run_shell_blocks() {
     local wrapper=$folder/wrapper
@@ -59,21 +52,17 @@ run_shell_blocks() {
     printf 'ok: %s\n' "every shell block of $1 runs"
 }
 
-folder=$(mktemp -d "${TMPDIR:-/tmp}/evl.XXXXXX")
-# Root's PostgreSQL runs as another user, who passes through here.
-chmod 0711 "$folder"
-port=$(free_port)
-url=http://127.0.0.1:$port
-export EVENTLOGGER_DATA_DIR=$folder/data EVENTLOGGER_SERVER__LISTEN=127.0.0.1:$port
-export EVENTLOGGER_BUILD_PROFILE=${EVENTLOGGER_BUILD_PROFILE:-dev}
-trap './deploy.sh down >/dev/null 2>&1 || true; rm -rf "$folder"' EXIT
-
 expect "nothing is deployed yet" '*is not running*' "$(./deploy.sh status || true)"
 
 greeting=$(EVENTLOGGER_ADMIN_PASSWORD=secret ./deploy.sh) || fail "up"
 expect "up says where" "*http://localhost:$port*" "$greeting"
 expect "the password is kept" secret "$(./deploy.sh password)"
-expect "for its owner only" '-rw-------*' "$(ls -l "$EVENTLOGGER_DATA_DIR/admin-password")"
+if [[ $(id -u) == 0 ]]; then
+    expect "for root and the service only" '-rw-r-----*root eventlogger *' "$(ls -l "$EVENTLOGGER_DATA_DIR/admin-password")"
+    expect "the service and its cluster have a user of their own" eventlogger "$(users_of "$EVENTLOGGER_DATA_DIR")"
+else
+    expect "for its owner only" '-rw-------*' "$(ls -l "$EVENTLOGGER_DATA_DIR/admin-password")"
+fi
 expect "status is ready" '*ready' "$(./deploy.sh status)"
 
 event='{"event_type":"old_account","user_identity":"Asad_Zaman","event_data":{"account_id":1346,"email":"john.doe@example.com"}}'

@@ -5,33 +5,46 @@
 
 use std::{
     marker::PhantomData,
+    net::IpAddr,
     ops::Deref,
     sync::{Arc, OnceLock},
 };
 
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, StatusCode};
-use poem::{Request, RequestBody};
+use poem::{PathPattern, Request, RequestBody};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     registry::{MetaSecurityScheme, Registry},
 };
 
 use super::problem::Problem;
-use crate::auth::{Auth, AuthError, Principal, Role};
+use crate::auth::{Auth, AuthError, Principal, Role, Wanted};
 
 /// Turns the credentials of a request into a principal. A seam: the front door is tested without users.
 pub trait Authenticate: Send + Sync {
-    fn authenticate<'a>(&'a self, headers: &'a HeaderMap)
-    -> BoxFuture<'a, Result<Arc<Principal>, AuthError>>;
+    /// `from` is the client's address, if it has one.
+    fn authenticate<'a>(
+        &'a self,
+        headers: &'a HeaderMap,
+        from: Option<IpAddr>,
+    ) -> BoxFuture<'a, Result<Arc<Principal>, AuthError>>;
+
+    /// Told when a principal lacks the role. Must not wait for anything.
+    fn note_denial(&self, principal: &Principal, from: Option<IpAddr>, wanted: Wanted);
 }
 
 impl Authenticate for Arc<Auth> {
     fn authenticate<'a>(
         &'a self,
         headers: &'a HeaderMap,
+        from: Option<IpAddr>,
     ) -> BoxFuture<'a, Result<Arc<Principal>, AuthError>> {
-        Box::pin(Auth::authenticate(self, headers))
+        Box::pin(Auth::authenticate(self, headers, from))
+    }
+
+    fn note_denial(&self, principal: &Principal, from: Option<IpAddr>, wanted: Wanted) {
+        Auth::note_denial(self, principal, from, wanted);
     }
 }
 
@@ -105,14 +118,26 @@ impl<R: RequiredRole> Caller<R> {
         let Some(authenticator) = request.data::<Authenticator>() else {
             return Err(Problem::internal(&AuthError::Unavailable));
         };
-        let principal = authenticator.authenticate(request.headers()).await.map_err(refusal)?;
+        let from = request.remote_addr().as_socket_addr().map(|address| address.ip().to_canonical());
+        let principal = authenticator.authenticate(request.headers(), from).await.map_err(refusal)?;
         if let Some(slot) = request.data::<CallerSlot>() {
             // Set once per request; a second extractor would find the same principal.
             let _ = slot.set(Arc::clone(&principal));
         }
         let permitted = R::ROLE.map_or(!principal.roles.is_empty(), |role| principal.roles.contains(role));
-        if permitted { Ok(Self { principal, role: PhantomData }) } else { Err(forbidden(R::ROLE)) }
+        if !permitted {
+            let wanted = Wanted::Operation { operation: operation(request), role: R::ROLE };
+            authenticator.note_denial(&principal, from, wanted);
+            return Err(forbidden(R::ROLE));
+        }
+        Ok(Self { principal, role: PhantomData })
     }
+}
+
+/// Method and path as the document has them: the path of the request may hold anything.
+fn operation(request: &Request) -> String {
+    let pattern = request.data::<PathPattern>().map_or("", |pattern| &pattern.0);
+    format!("{} {pattern}", request.method())
 }
 
 fn forbidden(needed: Option<Role>) -> Problem {
@@ -151,6 +176,13 @@ pub(super) fn refusal(error: AuthError) -> Problem {
             "invalid_credentials",
             "The name or password is wrong, or the token is unknown, expired or revoked.",
         ),
+        AuthError::TooManyFailures { retry_after } => Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_failures",
+            "Too many logins with this name or from this address have failed. Wait as long as Retry-After says, \
+             then send the right password; from another address it is accepted at once.",
+        )
+        .retry_after(retry_after),
         AuthError::OtherTenant => Problem::new(
             StatusCode::FORBIDDEN,
             "tenant_forbidden",

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -36,7 +37,7 @@ use super::{
     schemas::NewEvent,
 };
 use crate::{
-    auth::{AuthError, Principal, Role, Roles, Tenant},
+    auth::{AuthError, Principal, Role, Roles, Tenant, Wanted},
     metrics::Metrics,
 };
 
@@ -47,6 +48,7 @@ impl Authenticate for Doorman {
     fn authenticate<'a>(
         &'a self,
         headers: &'a HeaderMap,
+        _: Option<IpAddr>,
     ) -> BoxFuture<'a, Result<Arc<Principal>, AuthError>> {
         Box::pin(async move {
             match headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()) {
@@ -54,12 +56,15 @@ impl Authenticate for Doorman {
                 Some("Bearer good") => Ok(principal([Role::Writer, Role::Reader])),
                 Some("Bearer powerless") => Ok(principal([])),
                 Some("Bearer busy") => Err(AuthError::Busy { retry_after: 3 }),
+                Some("Bearer throttled") => Err(AuthError::TooManyFailures { retry_after: 7 }),
                 Some("Bearer dark") => Err(AuthError::Unavailable),
                 Some("Bearer two") => Err(AuthError::Several),
                 Some(_) => Err(AuthError::Rejected),
             }
         })
     }
+
+    fn note_denial(&self, _: &Principal, _: Option<IpAddr>, _: Wanted) {}
 }
 
 fn principal(roles: impl IntoIterator<Item = Role>) -> Arc<Principal> {
@@ -216,7 +221,9 @@ fn body_that_must_not_be_read() -> Body {
 #[tokio::test]
 async fn credentials_are_checked_before_the_body_is_read() {
     let door = Door::new();
-    for (token, status) in [("wrong", 401), ("powerless", 403), ("busy", 503), ("dark", 503), ("two", 400)] {
+    for (token, status) in
+        [("wrong", 401), ("powerless", 403), ("busy", 503), ("throttled", 429), ("dark", 503), ("two", 400)]
+    {
         let request = request(Method::POST, "/events")
             .header(header::AUTHORIZATION, format!("Bearer {token}"))
             .header(header::CONTENT_TYPE, "application/json");
@@ -243,7 +250,7 @@ async fn a_wrong_role_is_forbidden_and_the_needed_one_named() {
 #[tokio::test]
 async fn busy_and_unavailable_say_when_to_come_back() {
     let door = Door::new();
-    for (token, seconds) in [("busy", "3"), ("dark", "2")] {
+    for (token, seconds) in [("busy", "3"), ("throttled", "7"), ("dark", "2")] {
         let request =
             request(Method::GET, "/status").header(header::AUTHORIZATION, format!("Bearer {token}")).finish();
         assert_eq!(door.send(request).await.headers()[header::RETRY_AFTER], seconds);

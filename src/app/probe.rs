@@ -114,12 +114,16 @@ impl Probe for ServiceProbe {
         for (outcome, counter) in [
             ("accepted", &counters.accepted),
             ("rejected", &counters.rejected),
+            ("throttled", &counters.throttled),
             ("busy", &counters.busy),
             ("unavailable", &counters.unavailable),
         ] {
             mirror(&metrics.logins.get_or_create(&LoginOutcome { outcome }), counter.load(Ordering::Relaxed));
         }
         mirror(&metrics.argon2_runs, self.auth.argon2_runs());
+        let (remembered, evicted) = self.auth.failures_remembered();
+        metrics.login_failures_remembered.set(remembered as i64);
+        mirror(&metrics.login_failures_evicted, evicted);
         for (pool, connections) in
             [("ingest", &self.store.ingest), ("query", &self.store.query), ("control", &self.store.control)]
         {

@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::database::open_to_serve;
 use super::probe::ServiceProbe;
 use super::{AppError, Database, ensure_first_user};
+use crate::access::{AccessEvents, Instance, Kinds, Sources};
 use crate::api::serve::Front;
 use crate::api::{self, ApiState};
 use crate::auth::{self, Auth};
-use crate::config::{self, Config};
+use crate::config::{self, AccessKind, Config};
 use crate::ingest::{self, Ingest};
 use crate::lifecycle;
 use crate::metrics::Metrics;
@@ -94,6 +95,8 @@ impl App {
             Arc::clone(&self.metrics),
             stopped(stopping.clone()),
         ));
+        let (ended, serving_ended) = oneshot::channel::<()>();
+        let access = tokio::spawn(self.access_events().run(async { drop(serving_ended.await) }));
         let state = ApiState {
             authenticator: Arc::new(Arc::clone(&self.auth)),
             probe: Arc::new(ServiceProbe::new(&self.database, &self.auth, &self.ingest, &self.places)),
@@ -115,7 +118,10 @@ impl App {
         };
         let front = Arc::new(Front::new(api::routes(&state, log, &self.auth)));
         let served = server::serve(self.listeners, front, settings, self.places, announce).await;
+        drop(ended);
         let rest = async {
+            // Its last events go through the lanes, too.
+            let _ = access.await;
             self.ingest.drain().await;
             for task in [maintenance, credentials, certificate] {
                 // A part that panicked has been logged; there is nothing of it left to finish.
@@ -130,6 +136,16 @@ impl App {
         self.database.stop_cluster().await;
         info!("stopped");
         served.map_err(AppError::Serve)
+    }
+
+    fn access_events(&self) -> AccessEvents {
+        let sources = Sources {
+            store: self.database.store.clone(),
+            auth: Arc::clone(&self.auth),
+            ingest: Arc::clone(&self.ingest),
+            metrics: Arc::clone(&self.metrics),
+        };
+        AccessEvents::new(sources, access_kinds(&self.config), Instance::new(&self.addresses()))
     }
 }
 
@@ -177,6 +193,16 @@ fn auth_settings(config: &Config) -> auth::Settings {
         queue: config.auth.argon2_queue,
         admitted_for: config.auth.cache,
         ..defaults
+    }
+}
+
+fn access_kinds(config: &Config) -> Kinds {
+    let is_recorded = |kind| config.access.record.contains(&kind);
+    Kinds {
+        changes: is_recorded(AccessKind::Changes),
+        failures: is_recorded(AccessKind::Failures),
+        denials: is_recorded(AccessKind::Denials),
+        lifecycle: is_recorded(AccessKind::Lifecycle),
     }
 }
 

@@ -21,14 +21,21 @@ const KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Fingerprint([u8; 32]);
 
+/// A password was found to match.
+#[derive(Clone, Copy)]
+struct Match {
+    stored: Fingerprint,
+    at: Instant,
+}
+
 pub(super) struct Cache {
     key: Hmac<Sha256>,
     admitted_for: Duration,
     /// Presented credential → whom it admits. The fast path of every request.
     admissions: Moka<Fingerprint, Arc<Admission>>,
-    /// Stored hash and presented password → when argon2 last found that they match. It outlives the
+    /// Presented name and password → which stored hash argon2 last found to match, and when. It outlives the
     /// admissions that a change anywhere drops, so that such a change costs each user a row, not a hash.
-    verified: Moka<Fingerprint, Instant>,
+    verified: Moka<Fingerprint, Match>,
 }
 
 impl Cache {
@@ -68,17 +75,28 @@ impl Cache {
         self.admissions.try_get_with(key, decide).await.map_err(|shared| *shared)
     }
 
-    /// When this password was last found to match, and whether that still counts.
-    pub(super) async fn verified(&self, key: &Fingerprint) -> Verified {
-        match self.verified.get(key).await {
-            Some(at) if at.elapsed() < self.admitted_for => Verified::At(at),
+    /// When this password was last found to match this hash, and whether that still counts.
+    pub(super) async fn verified(&self, presented: &Fingerprint, stored: &Fingerprint) -> Verified {
+        match self.verified.get(presented).await {
+            Some(found) if found.stored != *stored => Verified::Never,
+            Some(found) if found.at.elapsed() < self.admitted_for => Verified::At(found.at),
             Some(_) => Verified::Earlier,
             None => Verified::Never,
         }
     }
 
-    pub(super) async fn remember_verified(&self, key: Fingerprint, at: Instant) {
-        self.verified.insert(key, at).await;
+    /// Whether this name and password were right within [`KNOWN_FOR`], whatever has changed since.
+    pub(super) async fn was_right(&self, presented: &Fingerprint) -> bool {
+        self.verified.get(presented).await.is_some()
+    }
+
+    pub(super) async fn remember_verified(&self, presented: Fingerprint, stored: Fingerprint, at: Instant) {
+        self.verified.insert(presented, Match { stored, at }).await;
+    }
+
+    /// What was right once is not any more.
+    pub(super) async fn forget_verified(&self, presented: &Fingerprint) {
+        self.verified.invalidate(presented).await;
     }
 
     pub(super) fn drop_admissions(&self) {
@@ -156,16 +174,20 @@ mod tests {
     #[tokio::test]
     async fn what_was_verified_counts_for_a_minute_at_most() {
         let cache = Cache::new(10, Duration::from_secs(3_600)).unwrap();
-        let key = cache.fingerprint(&[b"a"]);
-        assert_eq!(cache.verified(&key).await, Verified::Never);
+        let [key, stored, other] = [&b"a"[..], b"stored", b"other"].map(|part| cache.fingerprint(&[part]));
+        assert_eq!(cache.verified(&key, &stored).await, Verified::Never);
         let now = Instant::now() + Duration::from_secs(61);
-        cache.remember_verified(key, now).await;
-        assert_eq!(cache.verified(&key).await, Verified::At(now));
+        cache.remember_verified(key, stored, now).await;
+        assert_eq!(cache.verified(&key, &stored).await, Verified::At(now));
+        assert_eq!(cache.verified(&key, &other).await, Verified::Never, "the password was changed");
+        assert!(cache.was_right(&key).await);
+        cache.forget_verified(&key).await;
+        assert!(!cache.was_right(&key).await);
         assert_eq!(cache.admitted_for, Duration::from_secs(60));
 
         let cache = Cache::new(10, Duration::ZERO).unwrap();
-        cache.remember_verified(key, Instant::now()).await;
-        assert_eq!(cache.verified(&key).await, Verified::Earlier);
+        cache.remember_verified(key, stored, Instant::now()).await;
+        assert_eq!(cache.verified(&key, &stored).await, Verified::Earlier);
     }
 
     #[test]

@@ -2,13 +2,15 @@
 //!
 //! Unknown user, wrong password, disabled user and user without a password take one statement and one
 //! argon2 computation each, and end in the same `Rejected`. Nothing of this is cached unless it was right.
+//! Only passwords can be guessed, so only their failures are counted against the sender.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use subtle::ConstantTimeEq as _;
 
-use super::cache::Verified;
+use super::cache::{Fingerprint, Verified};
 use super::credential::{Credential, Login};
 use super::secret::Secret;
 use super::slots::Queue;
@@ -20,23 +22,48 @@ impl Auth {
     pub(super) async fn check(
         self: &Arc<Self>,
         credential: &Credential,
+        from: Option<IpAddr>,
     ) -> Result<Arc<Admission>, AuthError> {
         match credential {
-            Credential::Password { login, password } => self.check_password(login, password).await,
+            Credential::Password { login, password } => self.try_password(login, password, from).await,
             Credential::MachineSecret { login, secret } => self.check_machine_secret(login, secret).await,
             Credential::Token { tenant, token } => self.check_token(tenant, token).await,
         }
         .map(Arc::new)
     }
 
+    async fn try_password(
+        self: &Arc<Self>,
+        login: &Login,
+        password: &Secret,
+        from: Option<IpAddr>,
+    ) -> Result<Admission, AuthError> {
+        let presented = self.presented(login, password);
+        // Somebody who is at work here must not be stopped by what others try.
+        if self.cache.was_right(&presented).await {
+            let outcome = self.check_password(login, password, presented).await;
+            if let Err(AuthError::Rejected) = outcome {
+                self.cache.forget_verified(&presented).await;
+            }
+            return outcome;
+        }
+        let attempt = self.failures.begin(&self.cache, login, from, Instant::now()).await?;
+        let outcome = self.check_password(login, password, presented).await;
+        if !matches!(outcome, Err(AuthError::Rejected)) {
+            attempt.take_back();
+        }
+        outcome
+    }
+
     async fn check_password(
         self: &Arc<Self>,
         login: &Login,
         password: &Secret,
+        presented: Fingerprint,
     ) -> Result<Admission, AuthError> {
         let user = self.find_enabled(login).await?;
         let stored = user.as_ref().and_then(|user| user.password_hash.clone());
-        let verified_at = self.verify(login, stored.as_deref(), password).await?;
+        let verified_at = self.verify(login, stored.as_deref(), password, presented).await?;
         // Without a stored hash the dummy was verified, and that never matches.
         let (Some(user), Some(stored)) = (user, stored) else { return Err(AuthError::Rejected) };
         if password::needs_rehash(self.cost, &stored) {
@@ -49,7 +76,7 @@ impl Auth {
     pub(super) async fn verified_hash(&self, login: &Login, password: &Secret) -> Result<String, AuthError> {
         let user = self.find_enabled(login).await?;
         let stored = user.and_then(|user| user.password_hash);
-        self.verify(login, stored.as_deref(), password).await?;
+        self.verify(login, stored.as_deref(), password, self.presented(login, password)).await?;
         stored.ok_or(AuthError::Rejected)
     }
 
@@ -69,6 +96,10 @@ impl Auth {
         Ok(token_admission(tenant, token.ok_or(AuthError::Rejected)?))
     }
 
+    fn presented(&self, login: &Login, password: &Secret) -> Fingerprint {
+        self.cache.fingerprint(&[&login.tenant, &login.name, password.reveal()].map(str::as_bytes))
+    }
+
     async fn find_enabled(&self, login: &Login) -> Result<Option<LoginUser>, AuthError> {
         let user = find_login(&self.control, &login.tenant, &login.name).await.map_err(unavailable)?;
         Ok(user.filter(|user| !user.disabled))
@@ -80,11 +111,11 @@ impl Auth {
         login: &Login,
         stored: Option<&str>,
         password: &Secret,
+        presented: Fingerprint,
     ) -> Result<Instant, AuthError> {
         let stored = stored.unwrap_or(&self.dummy_hash);
-        let parts = [stored, &login.tenant, &login.name, password.reveal()].map(str::as_bytes);
-        let key = self.cache.fingerprint(&parts);
-        let queue = match self.cache.verified(&key).await {
+        let stored_key = self.cache.fingerprint(&[stored.as_bytes()]);
+        let queue = match self.cache.verified(&presented, &stored_key).await {
             Verified::At(at) => return Ok(at),
             Verified::Earlier => Queue::Always,
             Verified::Never => Queue::Bounded,
@@ -99,7 +130,7 @@ impl Auth {
             return Err(AuthError::Rejected);
         }
         let now = Instant::now();
-        self.cache.remember_verified(key, now).await;
+        self.cache.remember_verified(presented, stored_key, now).await;
         Ok(now)
     }
 

@@ -14,6 +14,9 @@ pub enum AuthError {
     /// Unknown, wrong, disabled, expired and revoked are one answer.
     #[error("the credentials are not valid")]
     Rejected,
+    /// Nothing was looked up for it.
+    #[error("too many logins of this name or from this address have failed; retry after {retry_after} s")]
+    TooManyFailures { retry_after: u32 },
     #[error("only a superadmin may act in another tenant")]
     OtherTenant,
     #[error("there is no such tenant")]

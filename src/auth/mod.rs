@@ -3,25 +3,29 @@
 //! A request that presents what was right less than a minute ago costs one HMAC and a look-up. Everything
 //! else goes the slow way (`check`): one statement, then argon2id on a bounded number of slots. Changes of
 //! users and tokens take effect at once in the process that makes them (`Auth::forget`) and within about a
-//! second in the others (`watch`).
+//! second in the others (`watch`). Whoever guesses is slowed down (`failures`).
 
 mod accounts;
 mod cache;
 mod check;
 mod credential;
 mod error;
+mod failures;
 mod first_user;
 mod lifetime;
 pub mod name;
 mod new_login;
 pub mod password;
 mod principal;
+mod refusals;
 mod role;
 pub mod secret;
 mod slots;
+mod tally;
 mod uses;
 mod watch;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -38,10 +42,13 @@ pub use lifetime::parse_lifetime;
 pub use new_login::{IssuedLogin, NewLogin};
 pub use password::Cost;
 pub use principal::{Principal, Tenant};
+pub use refusals::{Denial, FailedLogin, Refusals, Wanted};
 pub use role::{Role, Roles};
+pub use tally::{Occurrences, Times};
 
 use crate::store::principals::find_tenant;
 use cache::{Cache, Fingerprint};
+use failures::Failures;
 use slots::Slots;
 use uses::TokenUses;
 
@@ -76,6 +83,7 @@ impl Default for Settings {
 pub struct Counters {
     pub accepted: AtomicU64,
     pub rejected: AtomicU64,
+    pub throttled: AtomicU64,
     pub busy: AtomicU64,
     pub unavailable: AtomicU64,
 }
@@ -91,11 +99,14 @@ pub struct Auth {
     dummy_hash: String,
     slots: Slots,
     cache: Cache,
+    failures: Failures,
     /// Part of every admission's key. What is read from the database after a change became known is
     /// filed under a later generation, so a slow look-up can never bring an old row back.
     generation: AtomicU64,
     /// Written by requests, read by `watch`.
     uses: TokenUses,
+    /// Written by requests, read by `access`.
+    refusals: Refusals,
     counters: Counters,
 }
 
@@ -120,35 +131,47 @@ impl Auth {
             slots: Slots::new(settings.slots, settings.queue),
             cache: Cache::new(settings.cache_entries, settings.admitted_for)
                 .map_err(password::PasswordError::Random)?,
+            failures: Failures::new(),
             generation: AtomicU64::new(0),
             uses: TokenUses::default(),
+            refusals: Refusals::new(),
             counters: Counters::default(),
         }))
     }
 
-    /// Finds out who sent a request. Exactly one credential is accepted; a wrong one is never anonymous.
-    pub async fn authenticate(self: &Arc<Self>, headers: &HeaderMap) -> Result<Arc<Principal>, AuthError> {
-        let outcome = match self.admit(headers).await {
-            Ok(principal) => self.enter_tenant(principal, headers).await,
-            refused => refused,
+    /// Finds out who sent a request, and from which address (a Unix socket has none). Exactly one credential
+    /// is accepted; a wrong one is never anonymous.
+    pub async fn authenticate(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+        from: Option<IpAddr>,
+    ) -> Result<Arc<Principal>, AuthError> {
+        let outcome = match Credential::from_headers(headers) {
+            Ok(credential) => self.admit(Arc::new(credential), from).await,
+            Err(unreadable) => return Err(unreadable),
         };
         let counter = match outcome {
             Ok(_) => Some(&self.counters.accepted),
             Err(AuthError::Rejected) => Some(&self.counters.rejected),
+            Err(AuthError::TooManyFailures { .. }) => Some(&self.counters.throttled),
             Err(AuthError::Busy { .. }) => Some(&self.counters.busy),
             Err(AuthError::Unavailable) => Some(&self.counters.unavailable),
-            Err(
-                AuthError::Missing
-                | AuthError::Malformed(_)
-                | AuthError::Several
-                | AuthError::OtherTenant
-                | AuthError::NoSuchTenant,
-            ) => None,
+            Err(_) => None,
         };
         if let Some(counter) = counter {
             counter.fetch_add(1, Ordering::Relaxed);
         }
-        outcome
+        self.enter_tenant(outcome?, headers, from).await
+    }
+
+    /// Notes that somebody who is logged in was not let through.
+    pub fn note_denial(&self, principal: &Principal, from: Option<IpAddr>, wanted: Wanted) {
+        self.refusals.note_denial(principal, from, wanted);
+    }
+
+    /// Who was refused, to be recorded.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     /// Drops what is cached. To be called after a change of users, tokens or tenants was committed.
@@ -166,15 +189,40 @@ impl Auth {
         self.slots.runs()
     }
 
-    async fn admit(self: &Arc<Self>, headers: &HeaderMap) -> Result<Arc<Principal>, AuthError> {
-        let credential = Credential::from_headers(headers)?;
+    /// Accounts and addresses whose failed logins are remembered, and how many had to give way to others.
+    pub fn failures_remembered(&self) -> (u64, u64) {
+        (self.failures.remembered(), self.failures.evicted())
+    }
+
+    async fn admit(
+        self: &Arc<Self>,
+        credential: Arc<Credential>,
+        from: Option<IpAddr>,
+    ) -> Result<Arc<Principal>, AuthError> {
         let key = self.fingerprint(&credential);
-        let admission = match self.cache.admission(&key).await {
-            Some(admission) => admission,
-            None => self.check_once(key, credential).await?,
+        let admitted = match self.cache.admission(&key).await {
+            Some(admission) => Ok(admission),
+            None => self.check_once(key, Arc::clone(&credential), from).await,
         };
+        let outcome = admitted.and_then(|admission| self.use_admission(&admission));
+        match outcome {
+            Err(AuthError::Rejected) => self.refusals.note_login(&credential, from, "invalid_credentials"),
+            Err(AuthError::TooManyFailures { .. }) => {
+                self.refusals.note_login(&credential, from, "too_many_failures");
+            }
+            _ => {}
+        }
+        outcome
+    }
+
+    /// A token can expire while it is cached.
+    fn use_admission(&self, admission: &Admission) -> Result<Arc<Principal>, AuthError> {
         if let Some(token) = &admission.token {
-            self.use_token(admission.principal.tenant.id, token)?;
+            let now = OffsetDateTime::now_utc();
+            if token.expires_at.is_some_and(|expiry| expiry <= now) {
+                return Err(AuthError::Rejected);
+            }
+            self.uses.note(admission.principal.tenant.id, token.id, now);
         }
         Ok(Arc::clone(&admission.principal))
     }
@@ -185,6 +233,7 @@ impl Auth {
         self: &Arc<Self>,
         principal: Arc<Principal>,
         headers: &HeaderMap,
+        from: Option<IpAddr>,
     ) -> Result<Arc<Principal>, AuthError> {
         let mut named = headers.get_all(TENANT_HEADER).iter();
         let name = match (named.next(), named.next()) {
@@ -196,6 +245,7 @@ impl Auth {
             return Ok(principal);
         }
         if !principal.roles.contains(Role::Superadmin) {
+            self.refusals.note_denial(&principal, from, Wanted::Tenant(name));
             return Err(AuthError::OtherTenant);
         }
         let control = self.control.clone();
@@ -204,8 +254,7 @@ impl Auth {
             Ok(Ok(found)) => found.ok_or(AuthError::NoSuchTenant)?,
             Ok(Err(_)) | Err(_) => return Err(AuthError::Unavailable),
         };
-        let tenant = Arc::new(Tenant { id: tenant.tenant_id, name: tenant.name, log_id: tenant.log_id });
-        Ok(Arc::new(Principal { tenant, ..Principal::clone(&principal) }))
+        Ok(Arc::new(Principal { tenant: Arc::new(Tenant::from(tenant)), ..Principal::clone(&principal) }))
     }
 
     /// Checks what is not cached, once for all requests that present it at this time. In a task of its
@@ -213,10 +262,24 @@ impl Auth {
     async fn check_once(
         self: &Arc<Self>,
         key: Fingerprint,
-        credential: Credential,
+        credential: Arc<Credential>,
+        from: Option<IpAddr>,
     ) -> Result<Arc<Admission>, AuthError> {
         let auth = Arc::clone(self);
-        let task = tokio::spawn(async move { auth.cache.admit(key, auth.check(&credential)).await });
+        let task = tokio::spawn(async move {
+            loop {
+                let mut is_own = false;
+                let check = async {
+                    is_own = true;
+                    auth.check(&credential, from).await
+                };
+                match auth.cache.admit(key, check).await {
+                    // Another address, which has failed too often, presented the same at the same time.
+                    Err(AuthError::TooManyFailures { .. }) if !is_own => {}
+                    outcome => return outcome,
+                }
+            }
+        });
         task.await.unwrap_or_else(|stopped| {
             tracing::error!(error = %stopped, "the check of a credential did not end");
             Err(AuthError::Unavailable)
@@ -232,15 +295,5 @@ impl Auth {
         };
         let [tenant, name, secret] = parts.map(str::as_bytes);
         self.cache.fingerprint(&[&generation, tenant, name, secret])
-    }
-
-    /// A token can expire while it is cached.
-    fn use_token(&self, tenant_id: i32, token: &AdmittedToken) -> Result<(), AuthError> {
-        let now = OffsetDateTime::now_utc();
-        if token.expires_at.is_some_and(|expiry| expiry <= now) {
-            return Err(AuthError::Rejected);
-        }
-        self.uses.note(tenant_id, token.id, now);
-        Ok(())
     }
 }

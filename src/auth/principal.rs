@@ -6,13 +6,20 @@ use uuid::Uuid;
 
 use super::credential::DEFAULT_TENANT;
 use super::role::{Role, Roles};
+use crate::store::principals::TenantRow;
 
 /// The owner of a log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tenant {
     pub id: i32,
     pub name: String,
     pub log_id: Uuid,
+}
+
+impl From<TenantRow> for Tenant {
+    fn from(row: TenantRow) -> Self {
+        Self { id: row.tenant_id, name: row.name, log_id: row.log_id }
+    }
 }
 
 /// A user, or a token acting for its owner, in one tenant.

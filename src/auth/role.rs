@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// One permission, checked in the handlers' signatures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Role {
     /// Records events.

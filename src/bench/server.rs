@@ -83,6 +83,8 @@ impl Installation {
             .env("EVENTLOGGER_SERVER__LISTEN", self.address.to_string())
             .env("EVENTLOGGER_ADMIN_USER", USER)
             .env("EVENTLOGGER_ADMIN_PASSWORD_FILE", &self.password_file)
+            // The log holds what the bench records, and nothing else.
+            .env("EVENTLOGGER_ACCESS__RECORD", "")
             // As pgbench writes no line per transaction either.
             .env("EVENTLOGGER_LOG__FILTER", "warn")
             .stdin(Stdio::null())

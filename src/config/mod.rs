@@ -35,6 +35,7 @@ pub struct Config {
     pub ingest: Ingest,
     pub limits: Limits,
     pub auth: Auth,
+    pub access: Access,
     pub log: Log,
     pub partitions: Partitions,
     /// A folder of this user alone, from `XDG_RUNTIME_DIR`.
@@ -114,6 +115,21 @@ pub struct Auth {
     /// 0: half of the cores, at least one.
     pub argon2_slots: usize,
     pub argon2_queue: usize,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Access {
+    pub record: Vec<AccessKind>,
+}
+
+/// Events of the service itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessKind {
+    Changes,
+    Denials,
+    Failures,
+    Lifecycle,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{Config, ConfigError, Fault, Server};
+use crate::event::nearest_name;
 use crate::server::address::ListenAddress;
 use crate::server::forwarded::TrustedProxy;
 
@@ -23,9 +24,11 @@ enum Rule {
     Form(fn(&str) -> bool, &'static str),
     /// A list whose items each have this form.
     List(fn(&str) -> bool, &'static str),
+    /// A list of some of these words.
+    Words(&'static [&'static str]),
 }
 
-use Rule::{Boolean, Form, Integer, List, Secret, Text};
+use Rule::{Boolean, Form, Integer, List, Secret, Text, Words};
 
 fn rule(key: &str) -> Option<Rule> {
     Some(match key {
@@ -65,6 +68,7 @@ fn rule(key: &str) -> Option<Rule> {
         "auth.cache_seconds" => Integer(0..=60),
         "auth.argon2_slots" => Integer(0..=1024),
         "auth.argon2_queue" => Integer(0..=100_000),
+        "access.record" => Words(&["changes", "denials", "failures", "lifecycle"]),
         "log.format" => Form(|text| matches!(text, "auto" | "json" | "pretty"), "auto, json or pretty"),
         "log.filter" => Form(is_log_filter, "a level, or a list such as info,eventlogger::ingest=debug"),
         "partitions.ahead" => Integer(2..=24),
@@ -88,8 +92,20 @@ pub(super) fn check(key: &str, value: &ValueKind) -> Result<(), String> {
             (right, format!("a list, each item {what}"))
         }
         (List(_, what), _) => (false, format!("a list, each item {what}")),
+        (Words(known), value) => words(known, value),
     };
     if right { Ok(()) } else { Err(format!("`{key}` is {found}; expected {expected}")) }
+}
+
+fn words(known: &[&str], value: &ValueKind) -> (bool, String) {
+    let expected = format!("a list of some of {}", known.join(", "));
+    let ValueKind::Array(items) = value else { return (false, expected) };
+    let texts = items.iter().map(|item| if let ValueKind::String(text) = &item.kind { text } else { "" });
+    let Some(wrong) = texts.into_iter().find(|text| !known.contains(text)) else { return (true, expected) };
+    match nearest_name(wrong, known.iter().copied()) {
+        Some(near) => (false, format!("{expected}; did you mean {near:?}?")),
+        None => (false, expected),
+    }
 }
 
 fn integer(range: &RangeInclusive<i64>) -> String {
@@ -222,6 +238,17 @@ mod tests {
     fn a_secret_is_not_shown_when_it_is_refused() {
         let error = check("database.url", &"mysql://root:hunter2@db".into()).unwrap_err();
         assert!(error.contains("postgres://") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_misspelt_word_of_a_list_is_brought_back() {
+        let list = |items: &[&str]| items.iter().map(|item| (*item).to_owned()).collect::<Vec<_>>().into();
+        assert_eq!(check("access.record", &list(&[])), Ok(()));
+        assert_eq!(check("access.record", &list(&["denials", "failures"])), Ok(()));
+        let error = check("access.record", &list(&["denials", "failure"])).unwrap_err();
+        assert!(error.contains("changes, denials, failures, lifecycle"), "{error}");
+        assert!(error.contains("did you mean \"failures\"?"), "{error}");
+        assert!(check("access.record", &"denials".into()).is_err());
     }
 
     #[test]

@@ -43,6 +43,10 @@ pub struct Limits {
     pub partitions_ahead: i32,
 }
 
+/// The service as a recorder. Users are numbered from 1, and `recorded_by` of a user begins with `user:`.
+const SERVICE_ID: i64 = 0;
+const SERVICE: &str = "service";
+
 /// Who submits, as far as the log needs to know.
 #[derive(Clone, Debug)]
 pub struct Recorder {
@@ -167,13 +171,29 @@ impl Ingest {
 
     /// Records the events and answers for each of them, in order. Nothing is lost when the caller goes away.
     pub async fn record(&self, principal: &Principal, events: Vec<NewEvent>, mode: Mode) -> Vec<Outcome> {
+        let recorder =
+            Recorder { principal_id: principal.user_id, recorded_by: principal.recorded_by().into() };
+        self.submit(&principal.tenant, recorder, events, mode).await
+    }
+
+    /// Records what the service has to tell of its own doings.
+    pub async fn record_own(&self, tenant: &Arc<Tenant>, events: Vec<NewEvent>) -> Vec<Outcome> {
+        let recorder = Recorder { principal_id: SERVICE_ID, recorded_by: SERVICE.into() };
+        self.submit(tenant, recorder, events, Mode::Each).await
+    }
+
+    async fn submit(
+        &self,
+        tenant: &Arc<Tenant>,
+        recorder: Recorder,
+        events: Vec<NewEvent>,
+        mode: Mode,
+    ) -> Vec<Outcome> {
         if events.is_empty() {
             return Vec::new();
         }
         let count = events.len();
-        let recorder =
-            Recorder { principal_id: principal.user_id, recorded_by: principal.recorded_by().into() };
-        let queue = match self.lane(&principal.tenant) {
+        let queue = match self.lane(tenant) {
             Ok(queue) => queue,
             Err(error) => return vec![Err(error); count],
         };

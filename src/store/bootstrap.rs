@@ -162,9 +162,11 @@ async fn create_roles(connection: &mut PgConnection) -> Result<(), sqlx::Error> 
 async fn grant(owner: &mut PgConnection) -> Result<(), sqlx::Error> {
     let mut transaction = owner.begin().await?;
     create_roles(&mut transaction).await?;
+    // From version 16 on, whoever makes a role is its member and still may not SET ROLE.
     let member = sqlx::query_scalar!(
-        r#"SELECT pg_has_role(current_user, 'eventlogger_writer', 'MEMBER')
-              AND pg_has_role(current_user, 'eventlogger_reader', 'MEMBER') AS "member!""#
+        r#"SELECT pg_has_role(current_user, 'eventlogger_writer', needed)
+              AND pg_has_role(current_user, 'eventlogger_reader', needed) AS "member!"
+           FROM (SELECT CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END) AS v (needed)"#
     )
     .fetch_one(&mut *transaction)
     .await?;

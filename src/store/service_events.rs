@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use sqlx::types::Uuid;
 use sqlx::types::ipnetwork::IpNetwork;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
@@ -25,6 +26,9 @@ pub struct NewServiceEvent<'a> {
 pub struct ServiceEvent {
     pub service_event_id: i64,
     pub tenant_id: i32,
+    /// Its name.
+    pub tenant: String,
+    pub log_id: Uuid,
     pub at: OffsetDateTime,
     pub event_type: String,
     pub user_identity: String,
@@ -52,12 +56,16 @@ pub async fn insert(change: &mut PgConnection, event: &NewServiceEvent<'_>) -> s
     Ok(())
 }
 
-/// The oldest that wait, at most `limit`.
-pub async fn oldest(pool: &PgPool, limit: i64) -> sqlx::Result<Vec<ServiceEvent>> {
+/// The oldest that wait, at most `limit`, except those `set_aside`.
+pub async fn oldest(pool: &PgPool, set_aside: &[i64], limit: i64) -> sqlx::Result<Vec<ServiceEvent>> {
     sqlx::query_as!(
         ServiceEvent,
-        "SELECT service_event_id, tenant_id, at, event_type, user_identity, target, message, ip, event_data
-         FROM service_events ORDER BY service_event_id LIMIT $1",
+        "SELECT s.service_event_id, s.tenant_id, t.name AS tenant, t.log_id, s.at, s.event_type, s.user_identity,
+                s.target, s.message, s.ip, s.event_data
+         FROM service_events s JOIN tenants t USING (tenant_id)
+         WHERE s.service_event_id <> ALL ($1)
+         ORDER BY s.service_event_id LIMIT $2",
+        set_aside,
         limit
     )
     .fetch_all(pool)

@@ -80,6 +80,8 @@ impl Service {
             .env("EVENTLOGGER_ADMIN_USER", ADMIN)
             .env("EVENTLOGGER_ADMIN_PASSWORD", PASSWORD)
             .env("EVENTLOGGER_LOG__FORMAT", "json")
+            // Tests count what they record.
+            .env("EVENTLOGGER_ACCESS__RECORD", "")
             .env("EVENTLOGGER_DATABASE__CLUSTER_OPTIONS", "shared_buffers=32MB")
             .envs(self.environment.iter().map(|(name, value)| (*name, value.as_str())))
             .stdin(Stdio::null())

@@ -46,7 +46,7 @@ fn last_line(output: &str) -> &str {
 async fn authenticate(pool: &PgPool, authorization: &str) -> Result<String, AuthError> {
     let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(authorization).unwrap())]);
     let auth = Auth::new(pool.clone(), Settings::default()).unwrap();
-    auth.authenticate(&headers).await.map(|principal| principal.recorded_by())
+    auth.authenticate(&headers, None).await.map(|principal| principal.recorded_by())
 }
 
 fn basic(login: &str, password: &str) -> String {

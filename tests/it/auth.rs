@@ -1,6 +1,7 @@
 //! Logging in with a password.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -37,6 +38,9 @@ pub(crate) type Login = Result<Arc<Principal>, AuthError>;
 
 /// Fast, where a test is not about the cost.
 pub(crate) const CHEAP: Cost = Cost { memory_kib: 64, iterations: 1, lanes: 1 };
+
+/// Where logins come from that do not say otherwise.
+const FROM: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
 
 pub(crate) fn settings() -> Settings {
     Settings { cost: CHEAP, slots: 2, queue: 32, ..Settings::default() }
@@ -75,11 +79,11 @@ fn basic(login: &str, password: &str) -> HeaderMap {
 }
 
 pub(crate) async fn log_in(auth: &Arc<Auth>, login: &str, password: &str) -> Login {
-    auth.authenticate(&basic(login, password)).await
+    auth.authenticate(&basic(login, password), FROM).await
 }
 
 pub(crate) async fn bear(auth: &Arc<Auth>, token: &Token) -> Login {
-    auth.authenticate(&headers(&format!("Bearer {}", token.text.reveal()))).await
+    auth.authenticate(&headers(&format!("Bearer {}", token.text.reveal())), FROM).await
 }
 
 /// Waits for a condition; the limit only keeps a broken build from waiting for ever.
@@ -98,7 +102,7 @@ async fn all_at_once(auth: &Arc<Auth>, requests: Vec<HeaderMap>) -> HashMap<Resu
         .into_iter()
         .map(|request| {
             let auth = Arc::clone(auth);
-            tokio::spawn(async move { auth.authenticate(&request).await })
+            tokio::spawn(async move { auth.authenticate(&request, FROM).await })
         })
         .collect();
     let mut outcomes = HashMap::new();
@@ -127,8 +131,8 @@ async fn a_wrong_password_is_never_anonymous(pool: PgPool) {
     }
     let mut both = basic("ann", "secret");
     both.append(AUTHORIZATION, HeaderValue::from_static("Basic YTpi"));
-    assert_eq!(auth.authenticate(&both).await, Err(AuthError::Several));
-    assert_eq!(auth.authenticate(&HeaderMap::new()).await, Err(AuthError::Missing));
+    assert_eq!(auth.authenticate(&both, FROM).await, Err(AuthError::Several));
+    assert_eq!(auth.authenticate(&HeaderMap::new(), FROM).await, Err(AuthError::Missing));
 }
 
 async fn whatever_is_wrong_costs_one_check_and_gives_the_same_answer(pool: PgPool) {
@@ -170,7 +174,7 @@ async fn names_of_one_tenant_mean_nothing_in_another(pool: PgPool) {
     let token = add_token(&pool, "ann", &["admin"], None).await;
     let moved = token.text.reveal().replace("evl_default_", "evl_acme_");
     assert!(bear(&auth, &token).await.is_ok());
-    let outcome = auth.authenticate(&headers(&format!("Bearer {moved}"))).await;
+    let outcome = auth.authenticate(&headers(&format!("Bearer {moved}")), FROM).await;
     assert_eq!(outcome, Err(AuthError::Rejected));
 }
 

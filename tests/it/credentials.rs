@@ -62,11 +62,13 @@ async fn every_operation_but_a_few_needs_a_login(server: Arc<Server>) {
 }
 
 async fn a_wrong_password_is_never_anonymous(server: Arc<Server>) {
-    for operation in operations(&server).await {
+    for (n, operation) in (1..).zip(operations(&server).await) {
         if OPEN.contains(&operation.id.as_str()) {
             continue;
         }
-        let request = server.client.request(operation.method.clone(), &operation.path());
+        // From one address, the later ones would be slowed down.
+        let client = server.client.from([127, 1, 0, n]);
+        let request = client.request(operation.method.clone(), &operation.path());
         let wrong = request.user(ADMIN, "wrong").send().await;
         assert_challenged(&wrong, "invalid_credentials");
     }

@@ -180,6 +180,8 @@ fn config(
         ("EVENTLOGGER_SERVER__LISTEN", "127.0.0.1:0"),
         ("EVENTLOGGER_ADMIN_USER", ADMIN),
         ("EVENTLOGGER_ADMIN_PASSWORD", PASSWORD),
+        // Tests count what they record; those of the service's own events switch them on.
+        ("EVENTLOGGER_ACCESS__RECORD", ""),
         ("EVENTLOGGER_DATABASE__QUERY_CONNECTIONS", "4"),
         ("EVENTLOGGER_DATABASE__INGEST_CONNECTIONS", "4"),
     ];

@@ -50,6 +50,13 @@ impl Client {
         Self { http, address: self.address }
     }
 
+    /// The same service, as a client at another of this machine's addresses.
+    pub fn from(&self, address: [u8; 4]) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_local_address(Some(address.into()));
+        Self { http: HyperClient::builder(TokioExecutor::new()).build(connector), address: self.address }
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -19,6 +19,7 @@ mod operations;
 mod proxy;
 mod statistics;
 
+mod access;
 mod account_events;
 mod accounts;
 mod auth;
@@ -34,6 +35,7 @@ mod docs_page;
 mod escalation;
 mod faults;
 mod front_door;
+mod hostile_text;
 mod matrix;
 mod operators;
 mod pages;
@@ -44,6 +46,7 @@ mod schema;
 mod startup;
 mod tampering;
 mod tenants;
+mod throttling;
 mod tls;
 mod tokens;
 mod unix_socket;
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
     let world = harness::World::start(arguments.list);
     let trials = [
         account_events::trials(&world),
+        access::trials(&world),
         accounts::trials(&world),
         auth::trials(&world),
         auth_tokens::trials(&world),
@@ -72,6 +76,7 @@ fn main() -> ExitCode {
         escalation::trials(&world),
         faults::trials(&world),
         front_door::trials(&world),
+        hostile_text::trials(&world),
         matrix::trials(&world),
         operators::trials(&world),
         pages::trials(&world),
@@ -87,6 +92,7 @@ fn main() -> ExitCode {
         tokens::trials(&world),
         unix_socket::trials(&world),
         users::trials(&world),
+        throttling::trials(&world),
     ];
     let trials = trials.into_iter().flatten().collect();
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -1,10 +1,11 @@
 //! The answers of the operations that read, without a server around them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use eventlogger::api::caller::{Authenticate, Authenticator};
 use eventlogger::api::query::QueryApi;
-use eventlogger::auth::{AuthError, Principal, Roles, Tenant};
+use eventlogger::auth::{AuthError, Principal, Roles, Tenant, Wanted};
 use eventlogger::query::cursor::CursorKey;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, StatusCode};
@@ -30,6 +31,7 @@ impl Authenticate for ByHeader {
     fn authenticate<'a>(
         &'a self,
         headers: &'a HeaderMap,
+        _: Option<IpAddr>,
     ) -> BoxFuture<'a, Result<Arc<Principal>, AuthError>> {
         Box::pin(async {
             let id = headers["tenant"].to_str().unwrap().parse().unwrap();
@@ -39,6 +41,8 @@ impl Authenticate for ByHeader {
             Ok(Arc::new(Principal { tenant, home, user_id: 1, user, token_prefix: None, roles }))
         })
     }
+
+    fn note_denial(&self, _: &Principal, _: Option<IpAddr>, _: Wanted) {}
 }
 
 struct Reader(PgPool);

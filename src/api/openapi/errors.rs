@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::api::problem::PROBLEM_JSON;
+use crate::api::{body::JSON, problem::PROBLEM_JSON};
 
 /// Each error status and what it means here.
 const MEANINGS: [(u16, &str); 13] = [
@@ -19,7 +19,7 @@ const MEANINGS: [(u16, &str); 13] = [
     (414, "The URL is too long."),
     (415, "The Content-Type or Content-Encoding is not accepted; the problem says what is."),
     (422, "Understood, but not valid; `errors` says where."),
-    (429, "Your tenant is over its limit."),
+    (429, "Too many logins failed, or your tenant is over its limit; the problem says which."),
     (500, "The service failed; its log has the cause."),
     (
         503,
@@ -45,10 +45,10 @@ fn possible(path: &str, operation: &Map<String, Value>) -> BTreeSet<u16> {
     }
     if operation.get("x-role").is_some() {
         // 404 also where no path asks for a thing: X-Tenant may name no tenant.
-        statuses.extend([401, 403, 404]);
+        statuses.extend([401, 403, 404, 429]);
     }
     if operation.get("x-role").is_some_and(|role| role == "writer") {
-        statuses.extend([409, 429]);
+        statuses.insert(409);
     }
     let manages = operation.get("x-role").is_some_and(|role| role != "writer" && role != "reader");
     let changes = operation.contains_key("requestBody") || answers_nothing(operation);
@@ -72,10 +72,13 @@ fn answers_nothing(operation: &Map<String, Value>) -> bool {
     operation.get("responses").is_some_and(|responses| responses.get("204").is_some())
 }
 
+/// One type of error everywhere, so that generated clients have one as well. It is always sent as a problem,
+/// which is JSON; some generators read a type only where it says so by that name.
 fn response(status: u16, meaning: &str) -> Value {
+    let problem = json!({"schema": {"$ref": "#/components/schemas/Problem"}});
     let mut response = json!({
         "description": meaning,
-        "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        "content": {PROBLEM_JSON: problem, JSON: problem},
     });
     let header = match status {
         401 => Some(("WWW-Authenticate", "string", "How to log in.")),
@@ -103,9 +106,9 @@ mod tests {
     fn errors_follow_from_the_shape() {
         assert_eq!(declared("/health/live", json!({})), [400, 414, 500]);
         let read = json!({"x-role": "reader", "parameters": [{"name": "id", "in": "path"}]});
-        assert_eq!(declared("/events/{id}", read), [400, 401, 403, 404, 414, 500, 503]);
+        assert_eq!(declared("/events/{id}", read), [400, 401, 403, 404, 414, 429, 500, 503]);
         let manage = json!({"x-role": "admin", "responses": {"204": {}}});
-        assert_eq!(declared("/users/{name}", manage), [204, 400, 401, 403, 404, 409, 414, 500, 503]);
+        assert_eq!(declared("/users/{name}", manage), [204, 400, 401, 403, 404, 409, 414, 429, 500, 503]);
         let write = json!({"x-role": "writer", "requestBody": {}});
         assert_eq!(
             declared("/events", write),
@@ -114,7 +117,7 @@ mod tests {
         let search = json!({"x-role": "reader", "requestBody": {}});
         assert_eq!(
             declared("/events/query", search),
-            [400, 401, 403, 404, 408, 409, 413, 414, 415, 500, 503]
+            [400, 401, 403, 404, 408, 409, 413, 414, 415, 429, 500, 503]
         );
     }
 
