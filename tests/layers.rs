@@ -14,7 +14,7 @@ const LAYERS: [&[&str]; 12] = [
     &["ingest", "lifecycle"],
     &["access"],
     &["api"],
-    &["config", "listen"],
+    &["config"],
     &["telemetry"],
     &["app", "bench"],
     &["cli"],

@@ -118,9 +118,13 @@ fn shown(path: &str) -> String {
     path.split('/').map(shown).collect::<Vec<_>>().join("/")
 }
 
-/// The address alone where there is one; a Unix socket has none.
+/// The address alone where there is one; a Unix socket has none, and proxies do not tell the port.
 fn remote(address: &RemoteAddr) -> String {
-    address.as_socket_addr().map_or_else(|| address.to_string(), ToString::to_string)
+    match address.as_socket_addr() {
+        Some(address) if address.port() == 0 => address.ip().to_string(),
+        Some(address) => address.to_string(),
+        None => address.to_string(),
+    }
 }
 
 /// `tenant/user`, or `tenant/user/prefix` for one of the user's tokens.

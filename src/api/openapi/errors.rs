@@ -20,7 +20,7 @@ const MEANINGS: [(u16, &str); 13] = [
     (409, "In conflict with what is recorded."),
     (413, "The body is too large; the problem names the limit."),
     (414, "The URL is too long."),
-    (415, "The Content-Type is not accepted; the problem says which header to add."),
+    (415, "The Content-Type or Content-Encoding is not accepted; the problem says what is."),
     (422, "Understood, but not valid; `errors` says where."),
     (429, "Too many logins failed, or your tenant is over its limit; the problem says which."),
     (500, "The service failed; its log has the cause."),
