@@ -1,4 +1,4 @@
-//! The real binary with its own cluster, killed and frozen while clients write.
+//! The real binary with its own cluster: killed, frozen and flooded while clients write.
 #![cfg(target_os = "linux")]
 #![expect(
     clippy::unwrap_used,
@@ -15,6 +15,10 @@ mod harness;
 mod http;
 #[path = "../it/journal.rs"]
 mod journal;
+#[path = "../it/statistics.rs"]
+#[expect(dead_code, reason = "what only tests of timing call")]
+mod statistics;
 
+mod flood;
 mod freeze;
 mod kill;

@@ -15,6 +15,7 @@ mod harness;
 mod http;
 mod journal;
 mod proxy;
+mod statistics;
 
 mod access;
 mod accounts;
@@ -27,6 +28,7 @@ mod credentials;
 mod docs_page;
 mod faults;
 mod front_door;
+mod login_timing;
 mod operators;
 mod pages;
 mod query;
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         docs_page::trials(&world),
         faults::trials(&world),
         front_door::trials(&world),
+        login_timing::trials(&world),
         operators::trials(&world),
         pages::trials(&world),
         query::trials(&world),
