@@ -106,11 +106,18 @@ target_dir() {
 
 greet() {
     local user password="kept; print it with ./deploy.sh password"
+    local at url curl=curl
     user=$(admin_user)
+    at=$(shown_url)
+    url=$at
+    if [[ $at == unix:* ]]; then
+        curl="curl --unix-socket ${at#unix:}"
+        url=http://localhost
+    fi
     if $password_is_new; then password="$(cat "$password_file")      (again: ./deploy.sh password)"; fi
     cat <<GREETING
 
-EventLogger is ready at $(shown_url)
+EventLogger is ready at $at
 
   user      $user
   password  $password
@@ -118,16 +125,16 @@ EventLogger is ready at $(shown_url)
 
 Record an event:
 
-  curl -X POST -u "$user:\$(./deploy.sh password)" -H "Content-Type: application/json" \\
+  $curl -X POST -u "$user:\$(./deploy.sh password)" -H "Content-Type: application/json" \\
     -d '{"event_type":"old_account","user_identity":"Asad_Zaman","event_data":{"account_id":1346,"email":"john.doe@example.com"}}' \\
-    $(shown_url)/events
+    $url/events
 
 Find it by a typed field, or by any field of its event_data:
 
-  curl -u "$user:\$(./deploy.sh password)" "$(shown_url)/events/query?user_identity=Asad_Zaman"
-  curl -u "$user:\$(./deploy.sh password)" "$(shown_url)/events/query?account_id=1346"
+  $curl -u "$user:\$(./deploy.sh password)" "$url/events/query?user_identity=Asad_Zaman"
+  $curl -u "$user:\$(./deploy.sh password)" "$url/events/query?account_id=1346"
 
-API document: $(shown_url)/docs      Stop: ./deploy.sh down
+API document: $url/docs      Stop: ./deploy.sh down
 GREETING
 }
 

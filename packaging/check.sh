@@ -17,6 +17,11 @@ check_everything() {
     check_supply "$@"
     stage "deployment" run_deploy_test
     if [[ $(id -u) == 0 ]]; then stage "deployment as an ordinary user" run_deploy_test_as_ordinary_user; fi
+    stage_with "slowhttptest" "slow clients" run_slow_clients_test
+    stage_with "python" "client in Python" run_client_test python "$(python_tools)"
+    stage_with "node" "client in TypeScript" run_client_test typescript "$(node_tools)"
+    stage_with "client_crates" "client in Rust" run_client_test rust "$(check_folder)/rust"
+    stage_with "python" "API against its document" run_api_test "$@"
     if [[ ${1:-} == --long ]]; then
         stage "bench" cargo run --locked --release --quiet --bin eventlogger -- bench
     fi
@@ -45,6 +50,25 @@ check_shell_scripts() {
 # The deployment as a new user would do it, with the binary that the tests were built with.
 run_deploy_test() {
     EVENTLOGGER_BINARY=$(target_dir)/debug/eventlogger bash tests/deploy.sh
+}
+
+need_slowhttptest() {
+    provide_package slowhttptest slowhttptest || { say "slowhttptest is missing (apt-get install slowhttptest)" && return 1; }
+}
+
+run_slow_clients_test() {
+    EVENTLOGGER_BINARY=$(target_dir)/debug/eventlogger bash tests/slow_clients.sh
+}
+
+# run_client_test LANGUAGE TOOLS
+run_client_test() {
+    EVENTLOGGER_BINARY=$(target_dir)/debug/eventlogger TOOLS=$2 bash tests/clients.sh "$1"
+}
+
+run_api_test() {
+    local examples=15
+    if [[ ${1:-} == --long ]]; then examples=300; fi
+    EVENTLOGGER_BINARY=$(target_dir)/debug/eventlogger TOOLS=$(python_tools) bash tests/schemathesis.sh "$examples"
 }
 
 # Root never meets what only ordinary users meet. `nobody` gets a copy, as the repository may be closed to him.

@@ -161,19 +161,39 @@ show_log_lines() {
 
 # http_status URL: of the readiness check; 000 if nothing answers.
 http_status() {
-    curl --silent --noproxy '*' --max-time 5 --output /dev/null --write-out '%{http_code}' \
-        "$1/health/ready" || true
+    local url=$1 request=(curl --silent --noproxy '*' --max-time 5 --output /dev/null --write-out '%{http_code}')
+    case $url in
+        unix:*)
+            request+=(--unix-socket "${url#unix:}")
+            url=http://localhost
+            ;;
+        # The certificate is for the service's name, not for this address; nothing secret is sent.
+        https:*) request+=(--insecure) ;;
+    esac
+    "${request[@]}" "$url/health/ready" || true
 }
 
-# The first address listened on, as the service itself understands its settings.
+# The first address listened on, as the service itself understands its settings: http://, https:// or unix:/PATH.
 url() {
-    local address
-    address=$(run_cli config | sed -n 's/^listen = \["\([^"]*\)".*/\1/p')
+    local settings address scheme=https
+    settings=$(run_cli config)
+    address=$(sed -n 's/^listen = \["\([^"]*\)".*/\1/p' <<<"$settings")
+    if grep --quiet '^tls_certificate = ""' <<<"$settings"; then scheme=http; fi
+    case $address in
+        unix:*)
+            printf '%s\n' "$address"
+            return
+            ;;
+        *://*)
+            scheme=${address%%://*}
+            address=${address#*://}
+            ;;
+    esac
     case $address in
         0.0.0.0:*) address=127.0.0.1:${address##*:} ;;
         '[::]:'*) address="[::1]:${address##*:}" ;;
     esac
-    printf 'http://%s\n' "$address"
+    printf '%s://%s\n' "$scheme" "$address"
 }
 
 shown_url() {

@@ -67,7 +67,13 @@ install_node_tools() {
         rm -rf "$(node_tools)/cache"
 }
 
+# The generator and what its client uses; the test itself is built like any crate.
+need_client_crates() {
+    cargo fetch --locked --quiet --manifest-path "$repository/tests/clients/rust/Cargo.toml" >&2 ||
+        say_unreachable "the crates of tests/clients/rust"
+}
+
 say_unreachable() {
-    say "$1 could not be installed, the reason is above; is a package registry reachable?"
+    say "$1 could not be fetched, the reason is above; is a package registry reachable?"
     return 1
 }

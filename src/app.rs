@@ -11,8 +11,9 @@ use std::path::PathBuf;
 
 use crate::auth::FirstUserError;
 use crate::auth::password::PasswordError;
-use crate::listen::ListenError;
 use crate::postgres::ClusterError;
+use crate::server::listen::ListenError;
+use crate::server::tls::TlsError;
 use crate::store::StoreError;
 
 /// Why the service cannot start. The texts say what to do.
@@ -38,6 +39,8 @@ pub enum AppError {
     Password(#[from] PasswordError),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("the HTTP server failed: {0}")]
     Serve(#[source] std::io::Error),
 }

@@ -28,5 +28,4 @@ pub mod app;
 pub mod bench;
 pub mod cli;
 pub mod config;
-pub mod listen;
 pub mod telemetry;

@@ -41,6 +41,12 @@ pub struct LoginOutcome {
     pub outcome: &'static str,
 }
 
+/// `replaced` or `refused`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReloadOutcome {
+    pub outcome: &'static str,
+}
+
 /// `recorded`, or `lost` for good.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct AccessOutcome {
@@ -74,6 +80,9 @@ pub struct Metrics {
     pub login_failures_evicted: Counter,
     pub access_events: Family<AccessOutcome, Counter>,
     pub pool_connections: Family<PoolState, Gauge>,
+    /// Seconds since 1970; 0 without a certificate.
+    pub certificate_not_after: Gauge,
+    pub certificate_reloads: Family<ReloadOutcome, Counter>,
 }
 
 /// From half a millisecond to about sixteen seconds.
@@ -107,6 +116,8 @@ impl Metrics {
             login_failures_evicted: Counter::default(),
             access_events: Family::default(),
             pool_connections: Family::default(),
+            certificate_not_after: Gauge::default(),
+            certificate_reloads: Family::default(),
         };
         metrics.register();
         metrics
@@ -158,6 +169,17 @@ impl Metrics {
         );
         registry.register("access_events", "Events of the service itself", self.access_events.clone());
         registry.register("pool_connections", "Database connections", self.pool_connections.clone());
+        registry.register_with_unit(
+            "tls_certificate_not_after",
+            "When the certificate in use expires, as a Unix time",
+            Unit::Seconds,
+            self.certificate_not_after.clone(),
+        );
+        registry.register(
+            "tls_certificate_reloads",
+            "Certificates taken into use, and attempts at it that were refused",
+            self.certificate_reloads.clone(),
+        );
     }
 
     /// The text of a scrape.

@@ -1,12 +1,10 @@
 #!/usr/bin/env bash
 # Deploys into a throw-away folder on a free port, uses the service as the README says, and takes it down again.
-# EVENTLOGGER_BINARY=… tests that binary; otherwise deploy.sh builds the dev profile.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# shellcheck source=tests/expect.sh
-source tests/expect.sh
-explain() { ./deploy.sh logs; }
+# shellcheck source=tests/service.sh
+source tests/service.sh
 
 # expect_soon WHAT PATTERN COMMAND...: a change by another process is seen within seconds.
 expect_soon() {
@@ -53,15 +51,6 @@ run_shell_blocks() {
         fail "the shell blocks of $1: $(tail -n 20 "$folder/answers")"
     printf 'ok: %s\n' "every shell block of $1 runs"
 }
-
-folder=$(mktemp -d "${TMPDIR:-/tmp}/evl.XXXXXX")
-# Root's PostgreSQL runs as another user, who passes through here.
-chmod 0711 "$folder"
-port=$(free_port)
-url=http://127.0.0.1:$port
-export EVENTLOGGER_DATA_DIR=$folder/data EVENTLOGGER_SERVER__LISTEN=127.0.0.1:$port
-export EVENTLOGGER_BUILD_PROFILE=${EVENTLOGGER_BUILD_PROFILE:-dev}
-trap './deploy.sh down >/dev/null 2>&1 || true; rm -rf "$folder"' EXIT
 
 expect "nothing is deployed yet" '*is not running*' "$(./deploy.sh status || true)"
 

@@ -14,7 +14,7 @@ const LAYERS: [&[&str]; 12] = [
     &["ingest", "lifecycle"],
     &["access"],
     &["api"],
-    &["config", "listen"],
+    &["config"],
     &["telemetry"],
     &["app", "bench"],
     &["cli"],
@@ -222,7 +222,18 @@ fn no_file_names_a_package_registry_or_a_path_of_one_machine() {
         ["/tmp/", "wt"],
     ]
     .map(|parts| parts.concat());
-    let folders = ["src", "tests", "config", "docs", "migrations", "packaging", "scripts", "fuzz/src", "fuzz/targets", ".ci"];
+    let folders = [
+        "src",
+        "tests",
+        "config",
+        "docs",
+        "migrations",
+        "packaging",
+        "scripts",
+        "fuzz/src",
+        "fuzz/targets",
+        ".ci",
+    ];
     let top = ["Cargo.toml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Dockerfile", "compose.yaml"];
     let top = top.into_iter().chain(["deny.toml", "clippy.toml", "deploy.sh", "build.rs"]).map(|name| File {
         path: name.to_owned(),

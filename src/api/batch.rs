@@ -27,6 +27,8 @@ pub struct BatchApi {
 
 /// An atomic batch is one transaction, which holds up its tenant's log for as long as it takes.
 const ATOMIC_MAX_BYTES: usize = 16 << 20;
+/// Most faults that the problem of a whole batch names; its `results` have all.
+const MAX_FAULTS: usize = 100;
 /// Parsing more than this keeps a thread busy for too long to do it among the other requests.
 const PARSE_INLINE_MAX_BYTES: usize = 256 << 10;
 
@@ -38,9 +40,6 @@ enum BatchAnswer {
     /// Some items are recorded; `results` says which.
     #[oai(status = 207)]
     Mixed(JsonBytes<schemas::BatchResult>),
-    /// No item is recorded; `results` says why.
-    #[oai(status = 422)]
-    Rejected(JsonBytes<schemas::BatchResult>),
 }
 
 #[derive(Serialize)]
@@ -78,7 +77,8 @@ impl BatchApi {
         &self,
         caller: Caller<Writer>,
         /// With the key `K`, item `i` gets the idempotency key `K/i`, unless it has one of its own.
-        #[oai(name = "Idempotency-Key")]
+        // Shorter than a key may be, as `/i` follows.
+        #[oai(name = "Idempotency-Key", validator(min_length = 1, max_length = 250))]
         idempotency_key: Header<Option<String>>,
         /// All or none.
         #[oai(default)]
@@ -211,15 +211,13 @@ fn within_batch(mut problem: Problem, index: usize) -> Problem {
     problem
 }
 
-/// The answer as a whole. When nothing is known to be recorded, and that is not the items' fault, it is a problem.
+/// The answer as a whole. When nothing is known to be recorded, it is a problem.
 fn answer(results: Vec<Item<Recorded>>, detail: ReceiptDetail) -> Result<BatchAnswer, Problem> {
     let stored = results.iter().filter(|result| result.is_ok()).count();
     let unknown =
         results.iter().filter_map(|result| result.as_ref().err()).filter(|it| it.code == UNKNOWN).count();
     let rejected = results.len() - stored - unknown;
-    let unavailable = |problem: &&Problem| problem.status.is_server_error() || problem.retry_after.is_some();
-    let problem = results.iter().filter_map(|result| result.as_ref().err()).filter(unavailable);
-    let problem = problem.max_by_key(|problem| problem.code == UNKNOWN).filter(|_| stored == 0).cloned();
+    let problem = (stored == 0).then(|| problem_of_all(&results));
     let results =
         results.into_iter().enumerate().map(|(index, result)| item_out(index, result, detail)).collect();
     let out = BatchOut { stored, rejected, unknown, results };
@@ -227,11 +225,34 @@ fn answer(results: Vec<Item<Recorded>>, detail: ReceiptDetail) -> Result<BatchAn
         return Err(out.told_by(problem));
     }
     let body = JsonBytes::new(serde_json::to_vec(&out).map_err(|error| Problem::internal(&error))?);
-    Ok(match (stored, rejected + unknown) {
-        (_, 0) => BatchAnswer::Stored(body),
-        (0, _) => BatchAnswer::Rejected(body),
-        _ => BatchAnswer::Mixed(body),
-    })
+    Ok(if out.rejected + out.unknown == 0 { BatchAnswer::Stored(body) } else { BatchAnswer::Mixed(body) })
+}
+
+/// Why nothing was recorded: a reason that is not the items' fault, if there is one, as then a repetition helps.
+fn problem_of_all(results: &[Item<Recorded>]) -> Problem {
+    let problems = results.iter().enumerate().filter_map(|(index, it)| Some((index, it.as_ref().err()?)));
+    let unavailable = |problem: &&Problem| problem.status.is_server_error() || problem.retry_after.is_some();
+    let passing = problems.clone().map(|(_, problem)| problem).filter(unavailable);
+    if let Some(problem) = passing.max_by_key(|problem| problem.code == UNKNOWN) {
+        return problem.clone();
+    }
+    let detail =
+        "No event of this batch was recorded: `errors` says what is wrong, `results` has every item.";
+    let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "batch_rejected", detail);
+    let at_fault = problems.filter(|(_, problem)| problem.code != IngestError::Aborted.code());
+    at_fault
+        .flat_map(|(index, problem)| faults_of(index, problem))
+        .take(MAX_FAULTS)
+        .fold(problem, Problem::with_fault)
+}
+
+/// What is wrong with one item; a conflict, say, is that of the item as a whole.
+fn faults_of(index: usize, problem: &Problem) -> Vec<Fault> {
+    if problem.errors.is_empty() {
+        let fault = Fault::at(format!("/{index}"), problem.detail.clone());
+        return vec![Fault { code: Some(problem.code), ..fault }];
+    }
+    problem.errors.clone()
 }
 
 impl BatchOut {

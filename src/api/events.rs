@@ -60,7 +60,7 @@ impl EventsApi {
         request: &Request,
         caller: Caller<Writer>,
         /// Makes a repetition of this request harmless; the same as the member `idempotency_key`.
-        #[oai(name = "Idempotency-Key")]
+        #[oai(name = "Idempotency-Key", validator(min_length = 1, max_length = 256))]
         idempotency_key: Header<Option<String>>,
         /// `none` leaves out the receipt.
         receipt: Query<Option<ReceiptDetail>>,
@@ -80,7 +80,7 @@ impl EventsApi {
         request: &Request,
         caller: Caller<Writer>,
         /// Makes a repetition of this request harmless; the same as the member `idempotency_key`.
-        #[oai(name = "Idempotency-Key")]
+        #[oai(name = "Idempotency-Key", validator(min_length = 1, max_length = 256))]
         idempotency_key: Header<Option<String>>,
         /// `none` leaves out the receipt.
         receipt: Query<Option<ReceiptDetail>>,

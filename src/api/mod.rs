@@ -43,7 +43,9 @@ use self::{
     me::MeApi,
     metrics::MetricsApi,
     middleware::{
-        cors, drain, head, limits, linger, observe, panics, parameters, problems, refusals, security_headers,
+        budget::{self, Budget},
+        cors, decompress, drain, head, limits, linger, observe, panics, parameters, problems, refusals,
+        security_headers,
     },
     query::QueryApi,
     root::RootApi,
@@ -135,6 +137,8 @@ fn front<A: OpenApi + 'static>(operations: A, state: &ApiState) -> BoxEndpoint<'
     let routes = Arc::new(RouteTable::of(&document));
     let known = Arc::clone(&routes);
     let limits = Arc::new(state.settings.limits);
+    let encoded = Arc::clone(&limits);
+    let budget = Arc::new(Budget::new(limits.bodies_bytes));
     let origins: Arc<[HeaderValue]> = state.settings.cors_origins.clone().into();
     let draining = state.draining.clone();
     let metrics = Arc::clone(&state.metrics);
@@ -142,6 +146,8 @@ fn front<A: OpenApi + 'static>(operations: A, state: &ApiState) -> BoxEndpoint<'
     paths(operations, &document)
         .data(Arc::clone(&state.authenticator))
         .around(move |next, request| parameters::check(next, request, Arc::clone(&known)))
+        .around(move |next, request| budget::hold(next, request, Arc::clone(&budget)))
+        .around(move |next, request| decompress::decode(next, request, Arc::clone(&encoded)))
         .around(move |next, request| limits::enforce(next, request, Arc::clone(&limits)))
         .around(move |next, request| drain::refuse(next, request, draining.clone()))
         .around(refusals::answer)

@@ -42,6 +42,7 @@ impl OpenApi for QueryApi {
     }
 
     fn register(registry: &mut Registry) {
+        document::register(registry);
         Operations::register(registry);
     }
 

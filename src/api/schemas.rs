@@ -72,11 +72,29 @@ written! {
     EventQuery;
     /// Any JSON value: the exact bytes of a payload.
     EventData;
+    /// How grave an event is.
+    Level;
+    /// How what an event tells of ended.
+    Outcome;
+    /// What orders a search.
+    Sort;
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::{event, query};
+
+    #[test]
+    fn names_are_those_of_the_types() {
+        let schemas = written_schemas();
+        let names = |schema: &str| schemas[schema]["enum"].clone();
+        assert_eq!(names("Level"), json!(event::Level::ALL.map(event::Level::name)));
+        assert_eq!(names("Outcome"), json!(event::Outcome::ALL.map(event::Outcome::name)));
+        assert_eq!(names("Sort"), json!(query::Sort::NAMES));
+    }
 
     #[test]
     fn every_marker_has_its_schema() {

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use poem::Endpoint;
 use poem::endpoint::BoxEndpoint;
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
+use poem::{Addr, Endpoint};
 
 use super::problem::{PROBLEM_JSON, Problem};
 use crate::server::{Body, Handler, Peer};
@@ -22,9 +22,9 @@ impl Front {
 
 impl Handler for Front {
     async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
-        let local = LocalAddr(peer.local.into());
-        let remote = RemoteAddr(peer.remote.into());
-        self.0.get_response((request, local, remote, Scheme::HTTP).into()).await.into()
+        let remote = RemoteAddr(peer.client.map_or_else(|| Addr::custom("unix", ""), Addr::from));
+        let scheme = if peer.is_tls { Scheme::HTTPS } else { Scheme::HTTP };
+        self.0.get_response((request, LocalAddr::default(), remote, scheme).into()).await.into()
     }
 
     fn turn_away(&self) -> Bytes {

@@ -1,9 +1,10 @@
 //! A running service: built, then run until it is told to stop.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -15,13 +16,17 @@ use crate::access::{AccessEvents, Instance, Kinds, Sources};
 use crate::api::serve::Front;
 use crate::api::{self, ApiState};
 use crate::auth::{self, Auth};
-use crate::config::{AccessKind, Config};
+use crate::config::{self, AccessKind, Config};
 use crate::ingest::{self, Ingest};
+use crate::lifecycle;
 use crate::metrics::Metrics;
 use crate::query::cursor::CursorKey;
-use crate::server::Places;
+use crate::server::address::{ListenAddress, Scheme};
+use crate::server::certificate::Files;
+use crate::server::listen::{self, Listener};
+use crate::server::tls::{self, Tls};
+use crate::server::{self, Places};
 use crate::store::{Store, settings};
-use crate::{lifecycle, listen, server};
 
 /// Seals cursors; the same for all instances.
 const CURSOR_KEY: &str = "cursor_key";
@@ -30,7 +35,8 @@ const CURSOR_KEY: &str = "cursor_key";
 pub struct App {
     config: Config,
     database: Database,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
+    tls: Option<Arc<Tls>>,
     auth: Arc<Auth>,
     ingest: Arc<Ingest>,
     places: Arc<Places>,
@@ -41,7 +47,8 @@ pub struct App {
 /// Opens the database and binds the addresses. Nothing is served yet.
 pub async fn build(config: Config) -> Result<App, AppError> {
     // First, as it fails fast and names whoever holds the port.
-    let listeners = listen::bind(&config.server.listen)?;
+    let tls = load_certificate(&config.server)?;
+    let listeners = listen::bind(&config.server.listen, tls.as_ref())?;
     warn_if_exposed(&listeners);
     let database = open_to_serve(&config).await?;
     let store = &database.store;
@@ -54,13 +61,13 @@ pub async fn build(config: Config) -> Result<App, AppError> {
         server::connections_within_limits(config.server.connections),
         config.server.connections_per_address,
     );
-    Ok(App { config, database, listeners, auth, ingest, places, metrics, cursor_key })
+    Ok(App { config, database, listeners, tls, auth, ingest, places, metrics, cursor_key })
 }
 
 impl App {
-    /// The addresses that are bound, in the order of the configuration.
+    /// The TCP addresses that are bound, in the order of the configuration.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+        self.listeners.iter().filter_map(|listener| listener.address.tcp()).collect()
     }
 
     pub fn store(&self) -> &Store {
@@ -69,8 +76,10 @@ impl App {
 
     /// Serves until `stop` completes. What was accepted by then is finished, everything else refused.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), AppError> {
-        for address in self.addresses() {
-            info!(%address, "listening on http://{address}");
+        // Taken over at once: the signal's default is to end the process.
+        let hangup = signal(SignalKind::hangup()).map_err(AppError::Serve)?;
+        for Listener { address, .. } in &self.listeners {
+            info!(%address, "listening on {address}");
         }
         let (draining, stopping) = watch::channel(false);
         let store = self.database.store.clone();
@@ -80,6 +89,12 @@ impl App {
             stopped(stopping.clone()),
         ));
         let credentials = tokio::spawn(Arc::clone(&self.auth).watch(stopped(stopping.clone())));
+        let certificate = tokio::spawn(tls::watch(
+            self.tls.clone(),
+            hangup,
+            Arc::clone(&self.metrics),
+            stopped(stopping.clone()),
+        ));
         let (ended, serving_ended) = oneshot::channel::<()>();
         let access = tokio::spawn(self.access_events().run(async { drop(serving_ended.await) }));
         let state = ApiState {
@@ -108,7 +123,7 @@ impl App {
             // Its last events go through the lanes, too.
             let _ = access.await;
             self.ingest.drain().await;
-            for task in [maintenance, credentials] {
+            for task in [maintenance, credentials, certificate] {
                 // A part that panicked has been logged; there is nothing of it left to finish.
                 let _ = task.await;
             }
@@ -139,13 +154,22 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
-fn warn_if_exposed(listeners: &[TcpListener]) {
-    for address in listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
-        if !address.ip().is_loopback() {
+fn load_certificate(server: &config::Server) -> Result<Option<Arc<Tls>>, AppError> {
+    let (Some(certificate), Some(key)) = (server.tls_certificate.clone(), server.tls_key.clone()) else {
+        return Ok(None);
+    };
+    Ok(Some(Arc::new(Tls::load(Files { certificate, key })?)))
+}
+
+fn warn_if_exposed(listeners: &[Listener]) {
+    for listener in listeners {
+        if let ListenAddress::Tcp(Some(Scheme::Http), address) = listener.address
+            && !address.ip().is_loopback()
+        {
             warn!(
                 %address,
                 "PASSWORDS TRAVEL IN THE CLEAR: {address} is reachable from other machines and has no TLS. \
-                 Put a TLS proxy in front, or listen on 127.0.0.1"
+                 Set server.tls_certificate and server.tls_key, put a TLS proxy in front, or listen on 127.0.0.1"
             );
         }
     }
@@ -199,6 +223,7 @@ fn server_settings(config: &Config) -> server::Settings {
         idle_timeout: settings.idle_timeout,
         write_timeout: settings.write_timeout,
         shutdown_grace: settings.shutdown_grace,
+        trusted_proxies: settings.trusted_proxies.iter().cloned().collect(),
     }
 }
 
@@ -210,7 +235,9 @@ fn api_settings(config: &Config) -> api::Settings {
             event_body_bytes: limits.event_body_bytes as u64,
             batch_body_bytes: limits.batch_body_bytes as u64,
             query_body_bytes: limits.query_body_bytes as u64,
+            bodies_bytes: limits.bodies_bytes,
             body_timeout: config.server.request_timeout,
+            body_min_bytes_per_second: limits.body_min_bytes_per_second,
         },
         batch_events: limits.batch_events,
         cors_origins: config

@@ -33,7 +33,7 @@ Exit codes:
   2  wrong usage
   3  wrong configuration
   4  no database: PostgreSQL is missing, refuses, or cannot be reached
-  5  cannot listen on a configured address";
+  5  cannot listen on a configured address, or not with its certificate";
 
 /// An authenticated, provable audit log on PostgreSQL.
 #[derive(Debug, Parser)]
@@ -113,7 +113,7 @@ impl From<AppError> for Failure {
         // These errors tell their causes themselves; the chain would repeat them.
         let told = anyhow::Error::msg(error.to_string());
         match error {
-            AppError::Listen(_) => Self::Listen(told),
+            AppError::Listen(_) | AppError::Tls(_) => Self::Listen(told),
             AppError::Cluster(_) | AppError::Store(_) | AppError::Url(_) | AppError::Settings(_) => {
                 Self::Database(told)
             }

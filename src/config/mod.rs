@@ -11,12 +11,13 @@ mod secret;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::server::address::ListenAddress;
+use crate::server::forwarded::TrustedProxy;
 use layers::{Environment, Setting};
 pub use secret::Secret;
 
@@ -46,7 +47,12 @@ pub struct Config {
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Server {
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<ListenAddress>,
+    #[serde(with = "optional_path")]
+    pub tls_certificate: Option<PathBuf>,
+    #[serde(with = "optional_path")]
+    pub tls_key: Option<PathBuf>,
+    pub trusted_proxies: Vec<TrustedProxy>,
     pub cors_origins: Vec<String>,
     #[serde(rename = "head_timeout_seconds", with = "seconds")]
     pub head_timeout: Duration,
@@ -96,6 +102,8 @@ pub struct Limits {
     pub event_body_bytes: usize,
     pub batch_body_bytes: usize,
     pub query_body_bytes: usize,
+    pub bodies_bytes: usize,
+    pub body_min_bytes_per_second: u64,
     pub batch_events: usize,
     pub url_bytes: usize,
 }

@@ -1,14 +1,15 @@
 //! What a value must be: each key's rule, and the rules that tie keys together.
 
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use config::ValueKind;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::{Config, ConfigError, Fault};
+use super::{Config, ConfigError, Fault, Server};
 use crate::event::nearest_name;
+use crate::server::address::ListenAddress;
+use crate::server::forwarded::TrustedProxy;
 
 const KIB: i64 = 1024;
 const MIB: i64 = 1024 * KIB;
@@ -31,14 +32,13 @@ use Rule::{Boolean, Form, Integer, List, Secret, Text, Words};
 
 fn rule(key: &str) -> Option<Rule> {
     Some(match key {
-        "data_dir" | "database.pg_bin" => Text,
+        "data_dir" | "database.pg_bin" | "server.tls_certificate" | "server.tls_key" => Text,
         "admin_user" => {
             Form(|text| (1..=256).contains(&text.chars().count()), "a name of 1 to 256 characters")
         }
         "admin_password" => Secret(|text| text.len() <= 1024, "text of at most 1024 bytes"),
-        "server.listen" => {
-            List(|text| text.parse::<SocketAddr>().is_ok(), "an IP:port such as 127.0.0.1:5000")
-        }
+        "server.listen" => List(|text| text.parse::<ListenAddress>().is_ok(), ListenAddress::FORM),
+        "server.trusted_proxies" => List(|text| text.parse::<TrustedProxy>().is_ok(), TrustedProxy::FORM),
         "server.cors_origins" => List(is_web_origin, "an origin such as https://audit.example.org"),
         "server.head_timeout_seconds"
         | "server.request_timeout_seconds"
@@ -60,6 +60,8 @@ fn rule(key: &str) -> Option<Rule> {
         "limits.event_body_bytes" => Integer(KIB..=16 * MIB),
         "limits.batch_body_bytes" => Integer(KIB..=GIB),
         "limits.query_body_bytes" => Integer(KIB..=64 * KIB),
+        "limits.bodies_bytes" => Integer(MIB..=64 * GIB),
+        "limits.body_min_bytes_per_second" => Integer(0..=GIB),
         "limits.batch_events" => Integer(1..=10_000),
         "limits.url_bytes" => Integer(KIB..=8 * KIB),
         // Another instance may change a password; no answer may rest on the old one for longer.
@@ -146,6 +148,30 @@ fn is_log_filter(text: &str) -> bool {
     text.split(',').all(is_meant) && EnvFilter::try_new(text).is_ok()
 }
 
+fn check_server(server: &Server, require: &mut impl FnMut(bool, &str, String)) {
+    let (certificate, key) = (server.tls_certificate.is_some(), server.tls_key.is_some());
+    require(!server.listen.is_empty(), "server.listen", "`server.listen` names no address".into());
+    require(
+        key || !certificate,
+        "server.tls_certificate",
+        "`server.tls_certificate` needs `server.tls_key`, the file with its private key".into(),
+    );
+    require(
+        certificate || !key,
+        "server.tls_key",
+        "`server.tls_key` needs `server.tls_certificate`, the file with the certificate".into(),
+    );
+    for address in server.listen.iter().filter(|address| address.is_https()) {
+        require(
+            certificate,
+            "server.listen",
+            format!(
+                "{address} in `server.listen` needs a certificate; set `server.tls_certificate` and `server.tls_key`"
+            ),
+        );
+    }
+}
+
 /// The rules between keys, and those that need the machine.
 pub(super) fn check_together(config: &Config) -> Result<(), ConfigError> {
     let mut faults = Vec::new();
@@ -155,7 +181,12 @@ pub(super) fn check_together(config: &Config) -> Result<(), ConfigError> {
         }
     };
     let (ingest, limits) = (&config.ingest, &config.limits);
-    require(!config.server.listen.is_empty(), "server.listen", "`server.listen` names no address".into());
+    check_server(&config.server, &mut require);
+    require(
+        limits.bodies_bytes >= limits.batch_body_bytes,
+        "limits.bodies_bytes",
+        format!("`limits.bodies_bytes` cannot hold one batch; it needs at least {}", limits.batch_body_bytes),
+    );
     require(
         ingest.queue_events_per_tenant >= limits.batch_events,
         "ingest.queue_events_per_tenant",

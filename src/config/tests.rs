@@ -167,3 +167,32 @@ fn variables_of_the_command_line_and_of_deploy_are_not_keys() {
     assert!(load(None, &[("EVENTLOGGER_CONFIG", "/etc/x.toml"), ("SOMETHING_ELSE", "1")]).is_ok());
     assert!(load(None, &[("EVENTLOGGER_BINARY", "/x"), ("EVENTLOGGER_BUILD_PROFILE", "dev")]).is_ok());
 }
+
+#[test]
+fn half_a_certificate_is_refused_with_the_other_half_to_set() {
+    let error = refusal("[server]\ntls_certificate = \"/etc/tls/chain.pem\"\n", &[]);
+    assert_eq!(
+        error,
+        "file audit.toml: `server.tls_certificate` needs `server.tls_key`, the file with its private key"
+    );
+    let error = refusal("", &[("EVENTLOGGER_SERVER__TLS_KEY", "/etc/tls/key.pem")]);
+    assert!(error.contains("TLS_KEY: `server.tls_key` needs `server.tls_certificate`"), "{error}");
+}
+
+#[test]
+fn https_without_a_certificate_is_refused_with_the_keys_to_set() {
+    let error = refusal("[server]\nlisten = [\"https://[::]:5443\"]\n", &[]);
+    assert!(error.contains("https://[::]:5443 in `server.listen` needs a certificate; set"), "{error}");
+    let certificate = "tls_certificate = \"/a\"\ntls_key = \"/b\"\n";
+    let file = format!("[server]\nlisten = [\"https://[::]:5443\", \"unix:/run/x.sock\"]\n{certificate}");
+    let config = load(Some(&file), &[]).unwrap();
+    assert_eq!(config.server.listen[1].to_string(), "unix:/run/x.sock");
+}
+
+#[test]
+fn a_proxy_that_is_none_is_refused_with_examples() {
+    let error = refusal("[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"lb.example\"]\n", &[]);
+    assert!(error.contains("each item an address such as 10.0.0.7, a network such as 10.0.0.0/8"), "{error}");
+    let error = refusal("[limits]\nbodies_bytes = 1_048_576\n", &[]);
+    assert!(error.contains("`limits.bodies_bytes` cannot hold one batch"), "{error}");
+}

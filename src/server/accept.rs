@@ -2,19 +2,19 @@
 //! more files to give.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use super::connection::Protocol;
+use super::connection::{Origin, Protocol};
 use super::places::Places;
-use super::{Handler, Peer, Phase};
+use super::source::{Source, Stream};
+use super::tls::Tls;
+use super::{Handler, Phase};
 
 /// After an error that concerns all connections; doubled as long as it lasts.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -27,6 +27,7 @@ const TURNED_AWAY_TIME: Duration = Duration::from_secs(1);
 pub(super) struct Accept<H> {
     pub(super) handler: Arc<H>,
     pub(super) protocol: Protocol,
+    pub(super) handshake_timeout: Duration,
     pub(super) places: Arc<Places>,
     pub(super) turning_away: Arc<Semaphore>,
     pub(super) phase: watch::Receiver<Phase>,
@@ -38,21 +39,22 @@ impl<H: Handler> Accept<H> {
     }
 
     /// Until the service stops.
-    pub(super) async fn run(self: Arc<Self>, listener: TcpListener, local: SocketAddr) {
+    pub(super) async fn run(self: Arc<Self>, source: Source) {
         let mut phase = self.phase.clone();
         let mut trouble = Trouble::default();
         loop {
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+                accepted = source.accept() => accepted,
                 _stopping = phase.wait_for(|phase| *phase != Phase::Serving) => return,
             };
             match accepted {
                 Ok((stream, remote)) => {
                     trouble.is_over();
-                    // Answers are written whole; waiting for more only delays them. A socket that
-                    // refuses is as good as gone.
-                    let _ = stream.set_nodelay(true);
-                    self.take_in(stream, Peer { local, remote });
+                    self.take_in(
+                        stream,
+                        Origin { remote, is_tls: source.tls.is_some() },
+                        source.tls.as_ref(),
+                    );
                 }
                 Err(error) if concerns_one(&error) => {}
                 Err(error) => sleep(trouble.next_pause(&error)).await,
@@ -60,21 +62,45 @@ impl<H: Handler> Accept<H> {
         }
     }
 
-    fn take_in(self: &Arc<Self>, stream: TcpStream, peer: Peer) {
-        let accept = Arc::clone(self);
-        match self.places.take(Some(peer.remote.ip())) {
-            Some(place) => {
-                tokio::spawn(async move {
-                    let _place = place;
-                    let phase = accept.phase.clone();
-                    accept.protocol.serve(stream, peer, Arc::clone(&accept.handler), phase).await;
-                });
+    fn take_in(self: &Arc<Self>, stream: Stream, origin: Origin, tls: Option<&Arc<Tls>>) {
+        let Some(place) = self.places.take(self.protocol.counted_under(origin)) else {
+            // Saying so under TLS would take what there is too little of.
+            if tls.is_none() {
+                self.turn_away(stream);
             }
-            None => self.turn_away(stream),
+            return;
+        };
+        let (accept, tls) = (Arc::clone(self), tls.cloned());
+        tokio::spawn(async move {
+            let _place = place;
+            match tls {
+                None => accept.serve(stream, origin).await,
+                Some(tls) => accept.serve_tls(&tls, stream, origin).await,
+            }
+        });
+    }
+
+    async fn serve_tls(&self, tls: &Tls, stream: Stream, origin: Origin) {
+        let mut phase = self.phase.clone();
+        let shaken = tokio::select! {
+            shaken = tls.accept(stream, self.handshake_timeout) => shaken,
+            _stopping = phase.wait_for(|phase| *phase != Phase::Serving) => return,
+        };
+        match shaken {
+            Ok(stream) => self.serve(stream, origin).await,
+            // Strangers that try doors are no news.
+            Err(error) => debug!(%error, remote = ?origin.remote, "no TLS handshake: {error}"),
         }
     }
 
-    fn turn_away(self: &Arc<Self>, stream: TcpStream) {
+    async fn serve<T>(&self, stream: T, origin: Origin)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.protocol.serve(stream, origin, Arc::clone(&self.handler), self.phase.clone()).await;
+    }
+
+    fn turn_away(self: &Arc<Self>, stream: Stream) {
         if let Ok(permit) = Arc::clone(&self.turning_away).try_acquire_owned() {
             let answer = self.handler.turn_away();
             tokio::spawn(async move {

@@ -1,6 +1,7 @@
 //! One connection, from its first byte to its last.
 
 use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use super::activity::{Activity, Answering};
+use super::forwarded::TrustedProxies;
 use super::guard::{Guard, Timeouts};
 use super::head::{self, HEAD_MAX_BYTES};
 use super::{Handler, Peer, Phase, Refusal};
@@ -30,10 +32,19 @@ const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Protocol {
     builder: Builder<TokioExecutor>,
     timeouts: Timeouts,
+    proxies: TrustedProxies,
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy)]
+pub(super) struct Origin {
+    /// `None` is a Unix socket.
+    pub(super) remote: Option<SocketAddr>,
+    pub(super) is_tls: bool,
 }
 
 impl Protocol {
-    pub(super) fn new(timeouts: Timeouts) -> Self {
+    pub(super) fn new(timeouts: Timeouts, proxies: TrustedProxies) -> Self {
         let mut builder = Builder::new(TokioExecutor::new());
         // The guard has better ones.
         builder.http1().header_read_timeout(None).max_buf_size(BUFFER_MAX_BYTES);
@@ -46,14 +57,20 @@ impl Protocol {
             .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
             .keep_alive_interval(HTTP2_PING_EVERY)
             .keep_alive_timeout(HTTP2_PING_TIMEOUT);
-        Self { builder, timeouts }
+        Self { builder, timeouts, proxies }
+    }
+
+    /// The address that a connection counts under. Behind a proxy or a Unix socket stand many clients, so
+    /// such a one only counts among all.
+    pub(super) fn counted_under(&self, origin: Origin) -> Option<IpAddr> {
+        origin.remote.filter(|_| !self.proxies.trusts(origin.remote)).map(|remote| remote.ip())
     }
 
     /// Serves until the client leaves. When the service stops, requests under way are finished first.
     pub(super) async fn serve<T, H>(
         &self,
         transport: T,
-        peer: Peer,
+        origin: Origin,
         handler: Arc<H>,
         mut phase: watch::Receiver<Phase>,
     ) where
@@ -62,8 +79,11 @@ impl Protocol {
     {
         let activity = Activity::new();
         let guard = Guard::new(transport, Arc::clone(&activity), self.timeouts);
-        let service =
-            service_fn(|request| answer(Arc::clone(&activity), Arc::clone(&handler), request, &peer));
+        let service = service_fn(|request: Request<Incoming>| {
+            let client = self.proxies.client(origin.remote, request.headers());
+            let peer = Peer { client, is_tls: origin.is_tls };
+            answer(Arc::clone(&activity), Arc::clone(&handler), request, peer)
+        });
         let connection = self.builder.serve_connection_with_upgrades(TokioIo::new(guard), service);
         tokio::pin!(connection);
         loop {
@@ -84,7 +104,7 @@ fn answer<H: Handler>(
     activity: Arc<Activity>,
     handler: Arc<H>,
     mut request: Request<Incoming>,
-    peer: &Peer,
+    peer: Peer,
 ) -> impl Future<Output = Result<http::Response<Answering>, Infallible>> + Send + use<H> {
     let in_flight = activity.begin();
     let refusal = match request.version() {
@@ -94,7 +114,6 @@ fn answer<H: Handler>(
     if let Some(refusal) = refusal {
         request.extensions_mut().insert(refusal);
     }
-    let peer = *peer;
     async move {
         let answer = handler.answer(request, &peer).await;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {

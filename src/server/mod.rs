@@ -5,17 +5,23 @@
 
 mod accept;
 mod activity;
+pub mod address;
+pub mod certificate;
 mod chunks;
 mod connection;
 mod files;
+pub mod forwarded;
 mod framing;
 mod guard;
 mod head;
+pub mod listen;
 mod places;
 mod refusal;
+mod source;
+pub mod tls;
 
 use std::io;
-use std::net::{self, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +29,6 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::combinators::BoxBody;
 use hyper::body::Incoming;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -31,9 +36,12 @@ use tokio::time::timeout;
 use accept::Accept;
 use connection::Protocol;
 pub use files::connections_within_limits;
+use forwarded::TrustedProxies;
 use guard::Timeouts;
+use listen::Listener;
 pub use places::Places;
 pub use refusal::Refusal;
+use source::Source;
 
 /// The body of an answer.
 pub type Body = BoxBody<Bytes, io::Error>;
@@ -48,16 +56,19 @@ pub trait Handler: Send + Sync + 'static {
     fn turn_away(&self) -> Bytes;
 }
 
-/// The two ends of a connection.
+/// Where a request comes from.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
-    pub local: SocketAddr,
-    pub remote: SocketAddr,
+    /// The other end of the connection, or whom a trusted proxy there speaks for, without the port. `None` is
+    /// a Unix socket.
+    pub client: Option<SocketAddr>,
+    pub is_tls: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
-    /// From the first byte of a request, or from the start of a connection, to the end of the header fields.
+    /// From the first byte of a request, or from the start of a connection, to the end of the header fields;
+    /// and for the TLS handshake.
     pub head_timeout: Duration,
     /// How long a connection may be without a request.
     pub idle_timeout: Duration,
@@ -65,6 +76,7 @@ pub struct Settings {
     pub write_timeout: Duration,
     /// How long requests may take that are under way when the service stops.
     pub shutdown_grace: Duration,
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// How far a stop has come.
@@ -79,7 +91,7 @@ enum Phase {
 
 /// Serves until `shutdown` completes and all connections have ended, which takes at most the grace.
 pub async fn serve<H: Handler>(
-    listeners: Vec<net::TcpListener>,
+    listeners: Vec<Listener>,
     handler: Arc<H>,
     settings: Settings,
     places: Arc<Places>,
@@ -90,16 +102,15 @@ pub async fn serve<H: Handler>(
         Timeouts { head: settings.head_timeout, idle: settings.idle_timeout, write: settings.write_timeout };
     let accept = Arc::new(Accept {
         handler,
-        protocol: Protocol::new(timeouts),
+        protocol: Protocol::new(timeouts, settings.trusted_proxies),
+        handshake_timeout: settings.head_timeout,
         places,
         turning_away: Accept::<H>::turning_away(),
         phase,
     });
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        let listener = TcpListener::from_std(listener)?;
-        let local = listener.local_addr()?;
-        accepting.spawn(Arc::clone(&accept).run(listener, local));
+        accepting.spawn(Arc::clone(&accept).run(Source::new(listener)?));
     }
     drop(accept);
     shutdown.await;

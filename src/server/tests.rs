@@ -1,5 +1,3 @@
-use std::net::TcpListener;
-
 use http::{StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
@@ -11,11 +9,11 @@ use tokio::task::JoinHandle;
 use super::*;
 
 /// Answers with what came: the refusal, or method, path and body. `/slow` waits for its body first;
-/// `/upgrade` becomes an echo.
+/// `/upgrade` becomes an echo; `/client` is answered with whom it comes from.
 struct Echo;
 
 impl Handler for Echo {
-    async fn answer(&self, mut request: Request<Incoming>, _: &Peer) -> Response<Body> {
+    async fn answer(&self, mut request: Request<Incoming>, peer: &Peer) -> Response<Body> {
         if let Some(refusal) = request.extensions().get::<Refusal>() {
             return Response::builder().status(400).body(body(format!("{refusal:?}"))).unwrap();
         }
@@ -29,6 +27,9 @@ impl Handler for Echo {
             });
             let answer = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
             return answer.header(header::UPGRADE, "echo").body(body(String::new())).unwrap();
+        }
+        if request.uri() == "/client" {
+            return Response::new(body(format!("{:?}", peer.client.map(|client| client.ip()))));
         }
         let (head, content) = request.into_parts();
         let said = match content.collect().await {
@@ -62,6 +63,7 @@ fn settings() -> Settings {
         idle_timeout: Duration::from_secs(75),
         write_timeout: Duration::from_secs(30),
         shutdown_grace: Duration::from_secs(10),
+        trusted_proxies: TrustedProxies::default(),
     }
 }
 
@@ -70,15 +72,12 @@ fn start(settings: Settings) -> Served {
 }
 
 fn start_with(settings: Settings, places: Arc<Places>) -> Served {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let address = listener.local_addr().unwrap();
+    let listeners = listen::bind(&["127.0.0.1:0".parse().unwrap()], None).unwrap();
+    let address = listeners[0].address.tcp().unwrap();
     let (stop, stopped) = oneshot::channel();
     let counted = Arc::clone(&places);
     let running = tokio::spawn(async move {
-        serve(vec![listener], Arc::new(Echo), settings, counted, async { drop(stopped.await) })
-            .await
-            .unwrap();
+        serve(listeners, Arc::new(Echo), settings, counted, async { drop(stopped.await) }).await.unwrap();
     });
     Served { address, places, stop, running }
 }
@@ -216,4 +215,23 @@ async fn a_stop_does_not_wait_for_ever() {
     served.stop.send(()).unwrap();
     served.running.await.unwrap();
     assert_eq!(read_all(&mut stuck).await, "");
+}
+
+#[tokio::test]
+async fn only_a_trusted_proxy_says_whom_a_request_comes_from() {
+    let request = "GET /client HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\
+                   X-Forwarded-For: 10.1.1.1, 203.0.113.7\r\n\r\n";
+    let stranger = start(settings());
+    assert!(stranger.ask(request).await.ends_with("Some(127.0.0.1)"));
+    let trusted_proxies = ["127.0.0.0/8".parse().unwrap()].into_iter().collect();
+    let proxy = start(Settings { trusted_proxies, ..settings() });
+    assert!(proxy.ask(request).await.ends_with("Some(203.0.113.7)"));
+}
+
+#[tokio::test]
+async fn the_connections_of_a_trusted_proxy_only_count_among_all() {
+    let trusted_proxies = ["127.0.0.1".parse().unwrap()].into_iter().collect();
+    let served = start_with(Settings { trusted_proxies, ..settings() }, Places::new(2, 1));
+    let _first = served.connect().await;
+    assert!(served.ask(LAST).await.contains("200 OK"));
 }

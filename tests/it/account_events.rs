@@ -5,7 +5,7 @@ use std::sync::Arc;
 use eventlogger::auth::DEFAULT_TENANT;
 use http::Method;
 use serde_json::{Value, json};
-use sqlx::PgPool;
+use sqlx::{Executor, PgPool};
 
 use crate::harness::{ADMIN, PASSWORD, Server, tests};
 use crate::users::{patch, post, put};
@@ -16,11 +16,13 @@ tests![
     the_log_of_a_tenant_names_guests_by_their_own_tenant,
 ];
 
-/// Tenant, type, actor, target and data of the events that wait to be recorded, oldest first.
+/// Tenant, type, actor, target and data of the events that wait to be recorded, oldest first; without those of
+/// changes that the test made behind the service's back.
 pub async fn waiting(database: &PgPool) -> Vec<(String, String, String, String, Value)> {
     sqlx::query_as(
         "SELECT t.name, s.event_type, s.user_identity, s.target, s.event_data::jsonb
-         FROM service_events s JOIN tenants t USING (tenant_id) ORDER BY s.service_event_id",
+         FROM service_events s JOIN tenants t USING (tenant_id)
+         WHERE s.user_identity <> 'test' ORDER BY s.service_event_id",
     )
     .fetch_all(database)
     .await
@@ -29,14 +31,20 @@ pub async fn waiting(database: &PgPool) -> Vec<(String, String, String, String, 
 
 /// Everything in the table, as text.
 pub async fn as_text(database: &PgPool) -> String {
-    sqlx::query_scalar("SELECT coalesce(string_agg(s::text, E'\\n'), '') FROM service_events s")
+    sqlx::query_scalar("SELECT coalesce(string_agg(s::text, E'\\n'), '') FROM service_events s WHERE user_identity <> 'test'")
         .fetch_one(database)
         .await
         .unwrap()
 }
 
-async fn forget_earlier(server: &Server) {
-    sqlx::query("DELETE FROM service_events").execute(&server.database).await.unwrap();
+/// From now on the rows stay, whoever deletes them; those before are forgotten.
+async fn keep_from_now_on(server: &Server) {
+    let keep =
+        "CREATE OR REPLACE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+                CREATE OR REPLACE TRIGGER keep BEFORE DELETE ON service_events
+                    FOR EACH ROW EXECUTE FUNCTION keep();
+                TRUNCATE service_events";
+    server.database.execute(keep).await.unwrap();
 }
 
 fn roles(from: &[&str], to: &[&str]) -> Value {
@@ -44,7 +52,7 @@ fn roles(from: &[&str], to: &[&str]) -> Value {
 }
 
 async fn each_change_over_http_leaves_one_event_that_tells_all_but_secrets(server: Arc<Server>) {
-    forget_earlier(&server).await;
+    keep_from_now_on(&server).await;
     let given = json!({"name": "ann", "roles": ["reader", "writer"], "password": "the first one"});
     post(&server, "/users", &given).send().await.json(201);
     patch(&server, "/users/ann", &json!({"roles": ["writer"], "disabled": true})).send().await.json(200);
@@ -62,7 +70,6 @@ async fn each_change_over_http_leaves_one_event_that_tells_all_but_secrets(serve
     post(&server, "/tenants", &json!({"name": "acme"})).send().await.json(201);
     // What is done by a token says so.
     let admins = server.add_token(ADMIN, "admin").await;
-    forget_last(&server).await;
     let body = json!({"name": "bob", "roles": ["writer"], "login": "machine_secret"});
     let bob = post(&server, "/users", &body).bearer(&admins).send().await.json(201);
 
@@ -124,12 +131,6 @@ async fn each_change_over_http_leaves_one_event_that_tells_all_but_secrets(serve
     }
 }
 
-/// Drops the event of a change that the test made behind the service's back.
-async fn forget_last(server: &Server) {
-    let last = "DELETE FROM service_events WHERE user_identity = 'test'";
-    sqlx::query(last).execute(&server.database).await.unwrap();
-}
-
 async fn what_changes_nothing_leaves_no_event(server: Arc<Server>) {
     server.add_user("ann", PASSWORD, "writer").await;
     let body = json!({"owner": "ann", "roles": ["writer"]});
@@ -139,7 +140,7 @@ async fn what_changes_nothing_leaves_no_event(server: Arc<Server>) {
         server.client.request(Method::DELETE, &path).send()
     };
     revoke().await;
-    forget_earlier(&server).await;
+    keep_from_now_on(&server).await;
     assert_eq!(revoke().await.status, 204);
     patch(&server, "/users/ann", &json!({"roles": ["writer"], "disabled": false})).send().await.json(200);
     post(&server, "/users", &json!({"name": "ann", "roles": ["writer"]}))
@@ -155,7 +156,7 @@ async fn what_changes_nothing_leaves_no_event(server: Arc<Server>) {
 
 async fn the_log_of_a_tenant_names_guests_by_their_own_tenant(server: Arc<Server>) {
     post(&server, "/tenants", &json!({"name": "acme"})).header("x-tenant", "default").send().await.json(201);
-    forget_earlier(&server).await;
+    keep_from_now_on(&server).await;
     let acme = |path: &str, body: Value| post(&server, path, &body).header("x-tenant", "acme").send();
     let body = json!({"name": "ann", "roles": ["admin"], "password": PASSWORD});
     acme("/users", body).await.json(201);

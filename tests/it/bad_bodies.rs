@@ -241,7 +241,7 @@ async fn a_batch_with_nothing_valid_is_answered_at_once(server: Arc<Server>) {
         let answer = post(&server, path, "[{}, 7]");
         // Well below the time that an answer may wait for its commit.
         let answer = tokio::time::timeout(Duration::from_secs(10), answer).await.expect("an answer at once");
-        let answer = answer.json(422);
+        let answer = answer.problem(422, "batch_rejected");
         assert_eq!((&answer["stored"], &answer["rejected"]), (&json!(0), &json!(2)), "{path}");
         assert_eq!(answer["results"][1]["problem"]["errors"][0]["pointer"], "/1", "{path}");
     }
@@ -249,9 +249,12 @@ async fn a_batch_with_nothing_valid_is_answered_at_once(server: Arc<Server>) {
 
 async fn a_bad_idempotency_key_is_refused(server: Arc<Server>) {
     let event = r#"{"event_type": "t", "user_identity": "u"}"#;
-    for (key, code) in [("", "empty"), ("k".repeat(257).as_str(), "too_long")] {
-        let request = server.client.post("/events").header("idempotency-key", key).json(event);
-        request.send().await.problem(422, code);
+    for (path, longest) in [("/events", 256), ("/log", 256), ("/events/batch", 250)] {
+        for key in ["", "k".repeat(longest + 1).as_str()] {
+            let request = server.client.post(path).header("idempotency-key", key).json(event);
+            let problem = request.send().await.problem(400, "invalid_parameter");
+            assert_eq!(problem["errors"][0]["parameter"], "Idempotency-Key", "{path}");
+        }
     }
     let keyed = r#"{"event_type": "t", "user_identity": "u", "idempotency_key": "a"}"#;
     let request = server.client.post("/events").header("idempotency-key", "b").json(keyed);

@@ -141,9 +141,9 @@ async fn assert_slow_ones_end(client: &Client, first: String, status: &str, code
     let mut recorded = 0;
     while slow.iter().any(|slow| !slow.is_finished()) {
         client.post("/events").json(event("meanwhile")).send().await.json(201);
-        recorded += 1;
+        recorded += usize::from(slow.iter().any(|slow| !slow.is_finished()));
     }
-    assert!(recorded > 1, "nothing was recorded meanwhile");
+    assert!(recorded > 0, "nothing was recorded meanwhile");
     for slow in slow {
         let answer = slow.await.unwrap();
         assert!(answer.starts_with(status) && answer.contains(code), "{answer}");
@@ -152,7 +152,7 @@ async fn assert_slow_ones_end(client: &Client, first: String, status: &str, code
 
 async fn slow_header_fields_end_by_themselves_and_hold_up_nobody(server: Arc<Server>) {
     let strict =
-        |config: &mut eventlogger::config::Config| config.server.head_timeout = Duration::from_secs(1);
+        |config: &mut eventlogger::config::Config| config.server.head_timeout = Duration::from_secs(3);
     let strict = server.another_instance_with(strict).await;
     let first = "GET / HTTP/1.1\r\nHost: log\r\nx: ".to_owned();
     assert_slow_ones_end(&strict.client, first, "HTTP/1.1 408 ", "head_timeout").await;
@@ -161,7 +161,7 @@ async fn slow_header_fields_end_by_themselves_and_hold_up_nobody(server: Arc<Ser
 
 async fn a_slow_body_ends_by_itself_and_holds_up_nobody(server: Arc<Server>) {
     let strict =
-        |config: &mut eventlogger::config::Config| config.server.request_timeout = Duration::from_secs(1);
+        |config: &mut eventlogger::config::Config| config.server.request_timeout = Duration::from_secs(3);
     let strict = server.another_instance_with(strict).await;
     let first = format!("{HEAD}{}Content-Length: 1000000\r\n\r\n{{", login());
     assert_slow_ones_end(&strict.client, first, "HTTP/1.1 408 ", "body_timeout").await;

@@ -50,7 +50,7 @@ async fn state(server: &Server) -> (i64, i64, Vec<Value>) {
     let users = sqlx::query_scalar("SELECT to_jsonb(u) FROM users u ORDER BY u.user_id");
     let users = users.fetch_all(&server.database).await.unwrap();
     let tokens = count(&server.database, "SELECT count(*) FROM tokens WHERE revoked_at IS NULL").await;
-    (count(&server.database, "SELECT count(*) FROM service_events").await, tokens, users)
+    (count(&server.database, "SELECT revision FROM credential_revision").await, tokens, users)
 }
 
 async fn add_root_and_anna(server: &Server) {

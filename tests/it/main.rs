@@ -27,6 +27,7 @@ mod auth_tokens;
 mod auth_users;
 mod bad_bodies;
 mod bad_searches;
+mod compressed_bodies;
 mod connections;
 mod credentials;
 mod differential;
@@ -46,7 +47,9 @@ mod startup;
 mod tampering;
 mod tenants;
 mod throttling;
+mod tls;
 mod tokens;
+mod unix_socket;
 mod users;
 
 use std::process::ExitCode;
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         auth_users::trials(&world),
         bad_bodies::trials(&world),
         bad_searches::trials(&world),
+        compressed_bodies::trials(&world),
         connections::trials(&world),
         credentials::trials(&world),
         differential::trials(&world),
@@ -84,7 +88,9 @@ fn main() -> ExitCode {
         statistics::trials(&world),
         tampering::trials(&world),
         tenants::trials(&world),
+        tls::trials(&world),
         tokens::trials(&world),
+        unix_socket::trials(&world),
         users::trials(&world),
         throttling::trials(&world),
     ];

@@ -253,8 +253,10 @@ async fn a_batch_answers_for_each_item(server: Arc<Server>) {
     assert_eq!(statuses, [201, 422, 422, 201]);
     assert_eq!(answer["results"][1]["problem"]["errors"][0]["pointer"], "/1/user_identity");
     assert_eq!((&answer["results"][0]["seq"], &answer["results"][3]["seq"]), (&json!(0), &json!(1)));
-    let none = server.client.post("/events/batch").json(r#"[{"event_type":"b"}]"#).send().await.json(422);
-    assert_eq!(none["stored"], 0);
+    let none = server.client.post("/events/batch").json(r#"[{"event_type":"b"}]"#).send().await;
+    let none = none.problem(422, "batch_rejected");
+    assert_eq!((&none["stored"], &none["results"][0]["status"]), (&json!(0), &json!(422)));
+    assert_eq!(none["errors"][0]["pointer"], "/0/user_identity");
     server.client.post("/events/batch").json("[]").send().await.problem(422, "empty_batch");
     let torn =
         server.client.post("/events/batch").json(r#"[{"event_type":"a","user_identity":"u"},]"#).send().await;
@@ -289,8 +291,11 @@ async fn a_header_key_covers_each_item_of_a_batch(server: Arc<Server>) {
 
 async fn an_atomic_batch_is_all_or_nothing(server: Arc<Server>) {
     let bad = format!(r#"[{},{{"event_type":"b"}}]"#, event("a"));
-    let answer = server.client.post("/events/batch?atomic=true").json(bad).send().await.json(422);
+    let answer = server.client.post("/events/batch?atomic=true").json(bad).send().await;
+    let answer = answer.problem(422, "batch_rejected");
     assert_eq!(answer["results"][0]["problem"]["code"], "atomic_aborted");
+    assert_eq!(answer["errors"].as_array().unwrap().len(), 1, "only what is at fault: {answer:#}");
+    assert_eq!(answer["errors"][0]["pointer"], "/1/user_identity");
     let good: Vec<String> = (0..2_500).map(|n| event(&format!("t{n}"))).collect();
     let answer = server
         .client
@@ -312,7 +317,9 @@ async fn an_atomic_batch_with_a_conflicting_key_is_not_recorded(server: Arc<Serv
     };
     server.client.post("/events").json(keyed("a")).send().await.json(201);
     let body = format!("[{},{}]", event("x"), keyed("other"));
-    let answer = server.client.post("/events/batch?atomic=true").json(body).send().await.json(422);
+    let answer = server.client.post("/events/batch?atomic=true").json(body).send().await;
+    let answer = answer.problem(422, "batch_rejected");
+    assert_eq!(answer["errors"][0]["pointer"], "/1");
     assert_eq!(answer["results"][0]["problem"]["code"], "atomic_aborted");
     assert_eq!(answer["results"][1]["problem"]["code"], "idempotency_conflict");
     let count: i64 =

@@ -1,6 +1,8 @@
 //! What every request passes, one concern per file. `api::front` puts them in order.
 
+pub(super) mod budget;
 pub(super) mod cors;
+pub(super) mod decompress;
 pub(super) mod drain;
 pub(super) mod head;
 pub(super) mod limits;

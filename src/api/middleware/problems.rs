@@ -91,9 +91,7 @@ fn invalid_parameter(name: &str, reason: &str) -> Problem {
 
 fn unreadable(error: &ReadBodyError) -> Problem {
     match error {
-        ReadBodyError::Io(error) => carried(error).cloned().unwrap_or_else(|| {
-            Problem::new(StatusCode::BAD_REQUEST, "body_unreadable", "The body broke off before its end.")
-        }),
+        ReadBodyError::Io(error) => carried(error).cloned().unwrap_or_else(broken_off),
         ReadBodyError::Utf8(_) => {
             Problem::new(StatusCode::BAD_REQUEST, "malformed_utf8", "The body is not UTF-8.")
         }
@@ -103,8 +101,17 @@ fn unreadable(error: &ReadBodyError) -> Problem {
     }
 }
 
-/// The problem that `limits` put into the body; poem wraps it once more.
-fn carried(error: &io::Error) -> Option<&Problem> {
+fn broken_off() -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "body_unreadable", "The body broke off before its end.")
+}
+
+/// The same error as one that carries a problem, so that those who read the body do not take it for theirs.
+pub(super) fn unread(error: io::Error) -> io::Error {
+    if carried(&error).is_some() { error } else { io::Error::other(broken_off()) }
+}
+
+/// The problem that `limits` and the like put into the body; poem wraps it once more.
+pub(super) fn carried(error: &io::Error) -> Option<&Problem> {
     let inner = error.get_ref()?;
     inner.downcast_ref::<Problem>().or_else(|| inner.downcast_ref::<io::Error>().and_then(carried))
 }

@@ -5,25 +5,29 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::api::problem::PROBLEM_JSON;
+use crate::api::{body::JSON, problem::PROBLEM_JSON};
 
 /// Each error status and what it means here.
 const MEANINGS: [(u16, &str); 13] = [
     (400, "The request cannot be understood; `errors` says where."),
     (401, "No valid credentials."),
-    (403, "The role is missing, or the request comes from a page of a foreign origin."),
+    (
+        403,
+        "The role is missing, only a superadmin may do this, or the request comes from a page of a foreign origin.",
+    ),
     (404, "There is no such thing in the tenant, or no tenant of the name in `X-Tenant`."),
     (408, "The body did not arrive in time."),
     (409, "In conflict with what is recorded."),
     (413, "The body is too large; the problem names the limit."),
     (414, "The URL is too long."),
-    (415, "The Content-Type is not accepted; the problem says which header to add."),
+    (415, "The Content-Type or Content-Encoding is not accepted; the problem says what is."),
     (422, "Understood, but not valid; `errors` says where."),
     (429, "Too many logins failed, or your tenant is over its limit; the problem says which."),
     (500, "The service failed; its log has the cause."),
     (
         503,
-        "The service cannot do this now. `not_recorded`: definitely absent; `unknown`: retry with the same key.",
+        "The service cannot do this now. `not_recorded`: definitely absent; `unknown`: retry with the same key; \
+         `change_in_doubt`: look before you repeat it.",
     ),
 ];
 
@@ -72,10 +76,13 @@ fn answers_nothing(operation: &Map<String, Value>) -> bool {
     operation.get("responses").is_some_and(|responses| responses.get("204").is_some())
 }
 
+/// One type of error everywhere, so that generated clients have one as well. It is always sent as a problem,
+/// which is JSON; some generators read a type only where it says so by that name.
 fn response(status: u16, meaning: &str) -> Value {
+    let problem = json!({"schema": {"$ref": "#/components/schemas/Problem"}});
     let mut response = json!({
         "description": meaning,
-        "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        "content": {PROBLEM_JSON: problem, JSON: problem},
     });
     let header = match status {
         401 => Some(("WWW-Authenticate", "string", "How to log in.")),

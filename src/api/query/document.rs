@@ -2,13 +2,13 @@
 //! see the columns and settings by name as well.
 
 use poem_openapi::registry::{
-    MetaApi, MetaOperation, MetaOperationParam, MetaParamIn, MetaSchema, MetaSchemaRef,
+    MetaApi, MetaOperation, MetaOperationParam, MetaParamIn, MetaSchema, MetaSchemaRef, Registry,
 };
 use poem_openapi::types::Type as _;
 use serde_json::Value;
 
-use crate::event::{Field, Level, Outcome};
-use crate::query::Sort;
+use crate::api::schemas::{Level, Outcome, Sort};
+use crate::event::Field;
 use crate::query::search::{DEFAULT_LIMIT, MAX_LIMIT};
 
 /// Puts the named parameters before the free-form one of each operation that has it.
@@ -17,6 +17,13 @@ pub(super) fn with_columns(mut apis: Vec<MetaApi>) -> Vec<MetaApi> {
         describe(operation);
     }
     apis
+}
+
+/// What the named parameters refer to.
+pub(super) fn register(registry: &mut Registry) {
+    Level::register(registry);
+    Outcome::register(registry);
+    Sort::register(registry);
 }
 
 fn describe(operation: &mut MetaOperation) {
@@ -31,11 +38,14 @@ fn describe(operation: &mut MetaOperation) {
 
 fn column(field: Field) -> MetaOperationParam {
     let schema = match field {
-        Field::Level => names(Level::ALL.map(Level::name)),
-        Field::Outcome => names(Outcome::ALL.map(Outcome::name)),
-        Field::Timestamp | Field::ReceivedAt => time(),
+        Field::Level => Level::schema_ref(),
+        Field::Outcome => Outcome::schema_ref(),
+        Field::Timestamp | Field::ReceivedAt => string("date-time"),
         Field::Id => uuid::Uuid::schema_ref(),
-        Field::Seq => i64::schema_ref(),
+        Field::Seq => {
+            inline(MetaSchema { minimum: Some(0.0), ..MetaSchema::new_with_format("integer", "int64") })
+        }
+        Field::Ip => string("ip-or-network"),
         _ => String::schema_ref(),
     };
     let meaning = match field {
@@ -56,13 +66,13 @@ fn settings() -> impl Iterator<Item = MetaOperationParam> {
         ..MetaSchema::new("integer")
     };
     [
-        ("from", time(), "`timestamp` at or after this. Alias: `start_time`."),
-        ("to", time(), "`timestamp` before this. Alias: `end_time`."),
-        ("received_from", time(), "`received_at` at or after this."),
-        ("received_to", time(), "`received_at` before this."),
-        ("sort", names(Sort::NAMES), "The time that orders the answer, newest first."),
+        ("from", string("date-time"), "`timestamp` at or after this. Alias: `start_time`."),
+        ("to", string("date-time"), "`timestamp` before this. Alias: `end_time`."),
+        ("received_from", string("date-time"), "`received_at` at or after this."),
+        ("received_to", string("date-time"), "`received_at` before this."),
+        ("sort", Sort::schema_ref(), "The time that orders the answer, newest first."),
         ("limit", inline(limit), "Events per page."),
-        ("cursor", String::schema_ref(), "Where the page starts: from `next` of the page before."),
+        ("cursor", string("cursor"), "Where the page starts: from `next` of the page before."),
     ]
     .into_iter()
     .map(|(name, schema, description)| param(name, schema, description.to_owned()))
@@ -81,12 +91,8 @@ fn param(name: &str, schema: MetaSchemaRef, description: String) -> MetaOperatio
     }
 }
 
-fn names<const N: usize>(names: [&'static str; N]) -> MetaSchemaRef {
-    inline(MetaSchema { enum_items: names.map(Value::from).to_vec(), ..MetaSchema::new("string") })
-}
-
-fn time() -> MetaSchemaRef {
-    inline(MetaSchema::new_with_format("string", "date-time"))
+fn string(format: &'static str) -> MetaSchemaRef {
+    inline(MetaSchema::new_with_format("string", format))
 }
 
 fn inline(schema: MetaSchema) -> MetaSchemaRef {
