@@ -34,7 +34,8 @@ Commands:
   logs [--follow]     print the service's log
   password [--reset]  print the admin's password, or replace it and print the new one
   cli ARGUMENTS...    run `eventlogger ARGUMENTS...` with this deployment's settings
-  test [--long]       check everything: format, lints, documents, tests; --long adds the slow tests
+  test [--long]       check everything: format, lints, documents, tests, clients, API; what a stage
+                      lacks is installed below target/, or the stage is skipped; --long adds the slow tests
 
 Environment:
   EVENTLOGGER_ADMIN_PASSWORD   the admin's password for the first `up` and for `password --reset`;
