@@ -13,6 +13,7 @@ check_everything() {
     stage "lints" cargo clippy --locked --all-targets -- --deny warnings
     stage "documentation" env RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --document-private-items
     stage "tests" run_tests "$@"
+    stage "rules of stages" bash tests/stages.sh
     stage_with "python" "shell scripts" check_shell_scripts
     check_supply "$@"
     stage "deployment" run_deploy_test
