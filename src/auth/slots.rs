@@ -21,15 +21,14 @@ const NICENESS: i32 = 10;
 pub(super) enum Queue {
     /// Anybody: refused as busy when too many wait.
     Bounded,
-    /// A credential that was right not long ago: waits its turn, so that a flood of wrong passwords
-    /// cannot turn away those who are already at work.
+    /// A credential that was right not long ago: is never refused and goes ahead of all the others, so that a
+    /// flood of wrong passwords neither turns away nor holds up those who are already at work.
     Always,
 }
 
 /// Leave to be checked.
 pub(super) struct Place {
-    /// Given back on drop.
-    #[expect(dead_code, reason = "held, not read")]
+    /// Given back on drop. `None`: goes ahead.
     admitted: Option<OwnedSemaphorePermit>,
 }
 
@@ -37,6 +36,8 @@ pub(super) struct Place {
 pub(super) struct Slots {
     /// One permit for each check that runs or waits in the bounded queue.
     admitted: Arc<Semaphore>,
+    /// As many permits as slots: only the heads of the bounded queue stand where the others stand.
+    heads: Arc<Semaphore>,
     hashers: Arc<Hashers>,
     runs: AtomicU64,
 }
@@ -45,6 +46,7 @@ impl Slots {
     pub(super) fn new(slots: usize, queue: usize) -> Slots {
         Slots {
             admitted: Arc::new(Semaphore::new(slots + queue)),
+            heads: Arc::new(Semaphore::new(slots)),
             hashers: Arc::new(Hashers {
                 slots,
                 running: Arc::new(Semaphore::new(slots)),
@@ -80,8 +82,11 @@ impl Slots {
         place: Place,
         work: impl FnOnce(&mut Hasher) -> T + Send + 'static,
     ) -> Result<T, AuthError> {
-        let running = Arc::clone(&self.hashers.running);
-        let slot = running.acquire_owned().await.map_err(|_closed| AuthError::Unavailable)?;
+        let head = match place.admitted {
+            Some(_) => Some(permit(&self.heads).await?),
+            None => None,
+        };
+        let slot = permit(&self.hashers.running).await?;
         self.runs.fetch_add(1, Ordering::Relaxed);
         let hashers = Arc::clone(&self.hashers);
         let (answer, done) = oneshot::channel();
@@ -89,7 +94,7 @@ impl Slots {
         std::thread::Builder::new()
             .name("argon2".to_owned())
             .spawn(move || {
-                let _place = place;
+                let _held = (place, head);
                 // Where that is forbidden, it runs like any other.
                 let _ = rustix::process::nice(NICENESS);
                 let mut hasher = hashers.take();
@@ -104,6 +109,10 @@ impl Slots {
             })?;
         done.await.map_err(|_panicked| AuthError::Unavailable)
     }
+}
+
+async fn permit(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, AuthError> {
+    Arc::clone(semaphore).acquire_owned().await.map_err(|_closed| AuthError::Unavailable)
 }
 
 /// Hashers go from check to check while there is work, and are freed when there is none: an idle server
@@ -157,6 +166,9 @@ mod tests {
             async move { slots.run(slots.enter(Queue::Always)?, |_| ()).await }
         });
 
+        while slots.hashers.running.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
         release.send(()).unwrap();
         assert_eq!(first.await.unwrap(), Ok(Ok(())));
         for check in waiting {
@@ -165,5 +177,27 @@ mod tests {
         assert_eq!(known.await.unwrap(), Ok(()));
         assert_eq!(slots.runs(), 4);
         assert!(slots.hashers.spare.lock().unwrap().is_empty(), "an idle server keeps no memory");
+    }
+    #[tokio::test]
+    async fn who_is_known_goes_ahead_of_those_who_wait() {
+        let slots = Arc::new(Slots::new(1, 10));
+        let (release, blocked) = std::sync::mpsc::channel::<()>();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let first = slots.run(slots.enter(Queue::Bounded).unwrap(), move |_| blocked.recv());
+        let check = async |queue, name: &'static str| {
+            let order = Arc::clone(&order);
+            slots.run(slots.enter(queue)?, move |_| order.lock().unwrap().push(name)).await
+        };
+        let checks = async {
+            futures_util::join!(
+                check(Queue::Bounded, "unknown"),
+                check(Queue::Bounded, "unknown"),
+                check(Queue::Always, "known"),
+                async { release.send(()).unwrap() },
+            )
+        };
+        // In this order each takes its place before the first is let go.
+        let _ = futures_util::join!(first, checks);
+        assert_eq!(*order.lock().unwrap(), ["known", "unknown", "unknown"]);
     }
 }

@@ -1,4 +1,4 @@
-//! The real binary with its own cluster: killed, frozen and flooded while clients write.
+//! The real binary with its own cluster, killed and frozen while clients write.
 #![cfg(target_os = "linux")]
 #![expect(
     clippy::unwrap_used,
@@ -9,16 +9,14 @@
 
 #[path = "../it/auditor.rs"]
 mod auditor;
+#[expect(dead_code, reason = "what only the tests of floods ask")]
 mod harness;
 #[path = "../it/http.rs"]
 #[expect(dead_code, reason = "what only tests with all kinds of requests call")]
 mod http;
 #[path = "../it/journal.rs"]
 mod journal;
-#[path = "../it/statistics.rs"]
-mod statistics;
 
 mod files;
-mod flood;
 mod freeze;
 mod kill;

