@@ -38,7 +38,8 @@ Commands:
   logs [--follow]     print the service's log
   password [--reset]  print the admin's password, or replace it and print the new one
   cli ARGUMENTS...    run `eventlogger ARGUMENTS...` with this deployment's settings
-  test [--long]       check everything: format, lints, documents, tests; --long adds the slow tests
+  test [--long]       check everything: format, lints, documents, tests, clients, API; what a stage
+                      lacks is installed below target/, or the stage is skipped; --long adds the slow tests
 
 For root, the service runs as the system user eventlogger, who must be able to read the files that settings name.
 

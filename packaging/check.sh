@@ -13,10 +13,12 @@ check_everything() {
     stage "lints" cargo clippy --locked --all-targets -- --deny warnings
     stage "documentation" env RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps --document-private-items
     stage "tests" run_tests "$@"
+    stage "rules of stages" bash tests/stages.sh
     stage_with "python" "shell scripts" check_shell_scripts
     check_supply "$@"
     stage "deployment" run_deploy_test
     if [[ $(id -u) == 0 ]]; then stage "deployment as an ordinary user" run_deploy_test_as_ordinary_user; fi
+    stage_with "slowhttptest" "slow clients" run_slow_clients_test
     stage_with "python" "client in Python" run_client_test python "$(python_tools)"
     stage_with "node" "client in TypeScript" run_client_test typescript "$(node_tools)"
     stage_with "client_crates" "client in Rust" run_client_test rust "$(check_folder)/rust"
@@ -49,6 +51,14 @@ check_shell_scripts() {
 # The deployment as a new user would do it, with the binary that the tests were built with.
 run_deploy_test() {
     EVENTLOGGER_BINARY=$(target_dir)/debug/eventlogger bash tests/deploy.sh
+}
+
+need_slowhttptest() {
+    provide_package slowhttptest slowhttptest || { say "slowhttptest is missing (apt-get install slowhttptest)" && return 1; }
+}
+
+run_slow_clients_test() {
+    EVENTLOGGER_BINARY=$(target_dir)/debug/eventlogger bash tests/slow_clients.sh
 }
 
 # run_client_test LANGUAGE TOOLS

@@ -60,7 +60,7 @@ need_systemd() {
     provide_package systemd-analyze systemd || { say "systemd-analyze is missing (apt-get install systemd)" && return 1; }
 }
 
-# 0 is best, 100 worst.
+# An exposure of 2.0 at most, of 10.
 check_unit() (
     folder=$(mktemp -d) && trap 'rm -rf "$folder"' EXIT || return
     sed 's|@DATA_DIR@|/var/lib/eventlogger|g' packaging/eventlogger.service >"$folder/eventlogger.service"

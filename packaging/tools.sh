@@ -17,8 +17,8 @@ install_interpreters() {
 # Prints the first interpreter that is new enough and can make an environment with pip.
 find_python() {
     local name
-    for name in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
-        if "$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+    for name in python3 python3.14 python3.13 python3.12 python3.11; do
+        if "$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             printf '%s\n' "$name"
             return
         fi
@@ -36,7 +36,7 @@ node_tools() { printf '%s/node\n' "$(check_folder)"; }
 need_python() {
     local python key
     python=$(find_python) || {
-        say "Python 3.10 or newer with its venv module is missing (apt-get install python3-venv)"
+        say "Python 3.11 or newer with its venv module is missing (apt-get install python3-venv)"
         return 1
     }
     key=$("$python" --version && cat "$tools/requirements.txt") || return

@@ -10,3 +10,10 @@ pub mod json;
 pub mod merkle;
 #[path = "../../src/query/mod.rs"]
 pub mod query;
+
+/// What reading a credential takes of the store: a name.
+pub mod store {
+    pub mod principals {
+        pub const DEFAULT_TENANT: &str = "default";
+    }
+}

@@ -115,12 +115,26 @@ fn sentence(error: &ChangeError) -> String {
 fn failed(error: &sqlx::Error) -> Problem {
     match error {
         sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => Problem::database(error),
+        error if is_given_up(error) => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "changes_busy",
+            "Other changes of users, tokens or tenants take too long. Nothing was changed; try again.",
+        )
+        .retry_after(2),
         error if is_outage(error) => {
             tracing::warn!(%error, "the database went away during a change of users or tokens");
             in_doubt()
         }
         error => Problem::internal(error),
     }
+}
+
+/// A wait for the changes before it, or a statement, took too long: PostgreSQL has undone all of it.
+fn is_given_up(error: &sqlx::Error) -> bool {
+    const LOCK_NOT_AVAILABLE: &str = "55P03";
+    const QUERY_CANCELED: &str = "57014";
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| [LOCK_NOT_AVAILABLE, QUERY_CANCELED].contains(&code.as_ref()))
 }
 
 fn in_doubt() -> Problem {
@@ -148,7 +162,7 @@ pub(super) fn no_such_token() -> Problem {
 
 /// The user of the tenant that was probably meant.
 pub(super) async fn nearest_user(auth: &Auth, tenant: &str, name: &str) -> Option<String> {
-    let users = page_of_users(auth.control(), tenant, "", NEAREST_OF_MAX).await.ok()?;
+    let users = page_of_users(auth.control(), Some(tenant), "", NEAREST_OF_MAX).await.ok()?;
     nearest_name(name, users.iter().map(|user| user.name.as_str())).map(str::to_owned)
 }
 

@@ -12,8 +12,11 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 
 /// The path of `segments`, relative to the server.
 pub(super) fn location(request: &Request, segments: &[&str]) -> String {
-    let is_prefixed = request.original_uri().path().starts_with(API_PREFIX);
-    let mut path = if is_prefixed { API_PREFIX.to_owned() } else { String::new() };
+    beside(request.original_uri().path(), segments)
+}
+
+fn beside(path: &str, segments: &[&str]) -> String {
+    let mut path = if path.starts_with(API_PREFIX) { API_PREFIX.to_owned() } else { String::new() };
     for segment in segments {
         path.push('/');
         path.extend(utf8_percent_encode(segment, ESCAPED));
@@ -45,42 +48,45 @@ pub(super) fn next(url: &str) -> String {
 /// go on from if there is that row.
 pub(super) fn page<T>(
     request: &Request,
-    mut rows: Vec<T>,
+    rows: Vec<T>,
     limit: u16,
     key: impl Fn(&T) -> &str,
 ) -> Result<(Vec<T>, Option<String>), Problem> {
-    if rows.len() <= usize::from(limit) {
-        return Ok((rows, None));
-    }
-    rows.truncate(usize::from(limit));
     let pairs: Vec<(String, String)> = request.params().map_err(|_| Problem::unexplained())?;
-    let path = request.original_uri().path();
-    let next = rows.last().map(|last| with_parameter(path, &pairs, "after", key(last)));
-    Ok((rows, next))
+    Ok(cut(rows, limit, |last| with_parameter(request.original_uri().path(), &pairs, "after", key(last))))
+}
+
+fn cut<T>(mut rows: Vec<T>, limit: u16, next: impl FnOnce(&T) -> String) -> (Vec<T>, Option<String>) {
+    let is_last = rows.len() <= usize::from(limit);
+    rows.truncate(usize::from(limit));
+    let next = rows.last().filter(|_| !is_last).map(next);
+    (rows, next)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn request(uri: &str) -> Request {
-        Request::builder().uri(uri.parse().unwrap()).finish()
+    #[test]
+    fn a_name_is_escaped_and_the_prefix_stays() {
+        assert_eq!(beside("/users", &["users", "Jane Doe?"]), "/users/Jane%20Doe%3F");
+        assert_eq!(beside("/api/v1/users", &["users", "Ж"]), "/api/v1/users/%D0%96");
     }
 
     #[test]
-    fn a_name_is_escaped_and_the_prefix_stays() {
-        assert_eq!(location(&request("/users"), &["users", "Jane Doe?"]), "/users/Jane%20Doe%3F");
-        assert_eq!(location(&request("/api/v1/users"), &["users", "Ж"]), "/api/v1/users/%D0%96");
+    fn a_parameter_replaces_the_one_of_its_name() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let pairs = [pair("owner", "a&b"), pair("after", "x"), pair("limit", "2")];
+        let next = with_parameter("/tokens", &pairs, "after", "b c");
+        assert_eq!(next, "/tokens?owner=a%26b&limit=2&after=b%20c");
+        assert_eq!(with_parameter("/users", &[], "after", "a"), "/users?after=a");
     }
 
     #[test]
     fn a_page_goes_on_after_its_last_row_and_ends_with_the_list() {
-        let uri = request("/tokens?owner=a%26b&after=x&limit=2");
-        let (rows, next) = page(&uri, vec!["a", "b c", "d"], 2, |row| row).unwrap();
-        assert_eq!(rows, ["a", "b c"]);
-        assert_eq!(next.as_deref(), Some("/tokens?owner=a%26b&limit=2&after=b%20c"));
-        assert_eq!(page(&uri, vec!["a", "b"], 2, |row| row).unwrap(), (vec!["a", "b"], None));
-        let (_, next) = page(&request("/users"), vec!["a", "b"], 1, |row| row).unwrap();
-        assert_eq!(next.as_deref(), Some("/users?after=a"));
+        let next = |last: &&str| format!("after {last}");
+        assert_eq!(cut(vec!["a", "b", "c"], 2, next), (vec!["a", "b"], Some("after b".to_owned())));
+        assert_eq!(cut(vec!["a", "b"], 2, next), (vec!["a", "b"], None));
+        assert_eq!(cut(Vec::new(), 2, next), (Vec::new(), None));
     }
 }

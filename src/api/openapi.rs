@@ -23,8 +23,8 @@ pub const TITLE: &str = "EventLogger";
 
 const DESCRIPTION: &str = "An authenticated, provable audit log.\n\n\
     Log in with Basic (user name and password) or Bearer (an API token). Errors are RFC 9457 problems \
-    (`application/problem+json`) with a stable `code`. A 201 is a fact: the event is committed before the answer leaves. Every answer carries \
-    `X-Request-Id`.";
+    (`application/problem+json`) with a stable `code`. A 201 is a fact: the event is committed before the answer \
+    leaves. Every answer carries `X-Request-Id`.";
 
 /// The finished document of the operations `A`.
 pub fn document<A: OpenApi>() -> Value {

@@ -33,7 +33,7 @@ pub struct TokensApi {
 
 /// A token to create.
 #[derive(Object)]
-#[oai(example)]
+#[oai(example, skip_serializing_if_is_none)]
 struct NewToken {
     /// The user that the token acts for. Default: the caller.
     #[oai(validator(max_length = 128))]
@@ -219,8 +219,7 @@ impl TokensApi {
             };
             create_token(&pool, &author, &of, &new).await
         });
-        self.owned(&tenant, &owner, change.await).await?;
-        let shown = self.find(&tenant, &token.prefix).await?;
+        let shown = ApiToken::from(self.owned(&tenant, &owner, change.await).await?);
         let location = links::location(request, &["tokens", &token.prefix]);
         let created = CreatedToken { shown, token: token.text.reveal().to_owned() };
         Ok(CreatedAnswer::Created(Json(created), location))
@@ -277,8 +276,8 @@ impl TokensApi {
         &self,
         tenant: &str,
         owner: &str,
-        outcome: Result<(), AccountError>,
-    ) -> Result<(), Problem> {
+        outcome: Result<TokenRow, AccountError>,
+    ) -> Result<TokenRow, Problem> {
         match outcome {
             Err(AccountError::Change(ChangeError::NoUser { .. })) => {
                 let near = nearest_user(&self.auth, tenant, owner).await;

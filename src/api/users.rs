@@ -33,7 +33,7 @@ pub struct UsersApi {
 
 /// A user to add.
 #[derive(Object)]
-#[oai(example)]
+#[oai(example, skip_serializing_if_is_none)]
 struct NewUser {
     /// At most 128 characters, without `/`, `:` and control characters.
     #[oai(validator(min_length = 1, max_length = 128))]
@@ -58,7 +58,7 @@ impl Example for NewUser {
 
 /// What of a user is to be changed.
 #[derive(Object)]
-#[oai(example)]
+#[oai(example, skip_serializing_if_is_none)]
 struct UserChange {
     /// All the roles it is to have, at least one.
     #[oai(validator(min_items = 1))]
@@ -75,7 +75,7 @@ impl Example for UserChange {
 
 /// What a user is to log in with from now on.
 #[derive(Object)]
-#[oai(example)]
+#[oai(example, skip_serializing_if_is_none)]
 struct NewPassword {
     /// At least 8 characters. Without it a password is generated, and answered once.
     #[oai(validator(min_length = 8, max_length = 1024))]
@@ -148,6 +148,12 @@ struct UserWithSecret {
     secret: Option<String>,
 }
 
+impl UserWithSecret {
+    fn new(user: UserRow, generated: Option<Secret>) -> Self {
+        Self { user: user.into(), secret: generated.map(|secret| secret.reveal().to_owned()) }
+    }
+}
+
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 struct UserPage {
@@ -203,7 +209,8 @@ impl UsersApi {
         after: Query<Option<String>>,
     ) -> Result<UsersAnswer, Problem> {
         let after = named("after", after.0, check_user_name)?.unwrap_or_default();
-        let rows = page_of_users(self.auth.control(), &caller.tenant.name, &after, i64::from(limit.0) + 1);
+        let rows =
+            page_of_users(self.auth.control(), Some(&caller.tenant.name), &after, i64::from(limit.0) + 1);
         let rows = rows.await.map_err(|error| Problem::database(&error))?;
         let (rows, next) = links::page(request, rows, limit.0, |row| &row.name)?;
         let link = next.as_deref().map(links::next);
@@ -230,13 +237,11 @@ impl UsersApi {
         let IssuedLogin { stored, generated } = self.auth.issue(login).await.map_err(problem_of)?;
         let tenant = caller.tenant.name.clone();
         let author = author(request, &caller, &tenant);
-        let (added, of) = (name.clone(), tenant.clone());
+        let added = name.clone();
         let change = self.auth.change(move |pool| async move {
-            create_user(&pool, &author, &of, &added, &stored, &roles.names()).await
+            create_user(&pool, &author, &tenant, &added, &stored, &roles.names()).await
         });
-        change.await.map_err(exists)?;
-        let secret = generated.map(|secret| secret.reveal().to_owned());
-        let user = UserWithSecret { user: self.find(&tenant, &name).await?, secret };
+        let user = UserWithSecret::new(change.await.map_err(exists)?, generated);
         Ok(AddedAnswer::Added(Json(user), links::location(request, &["users", &name])))
     }
 
@@ -281,8 +286,8 @@ impl UsersApi {
             let update = UserUpdate { roles: roles.as_deref(), disabled };
             store::update_user(&pool, &author, &of, &changed, update).await
         });
-        self.explained(&tenant, &name, change.await).await?;
-        self.find(&tenant, &name).await.map(Json)
+        let user = self.explained(&tenant, &name, change.await).await?;
+        Ok(Json(user.into()))
     }
 
     /// Give a user a new password
@@ -310,9 +315,8 @@ impl UsersApi {
         let change = self
             .auth
             .change(move |pool| async move { set_credential(&pool, &author, &of, &changed, &stored).await });
-        self.explained(&tenant, &name, change.await).await?;
-        let secret = generated.map(|secret| secret.reveal().to_owned());
-        Ok(Json(UserWithSecret { user: self.find(&tenant, &name).await?, secret }))
+        let user = self.explained(&tenant, &name, change.await).await?;
+        Ok(Json(UserWithSecret::new(user, generated)))
     }
 
     /// Remove a user
@@ -361,12 +365,12 @@ impl UsersApi {
     }
 
     /// The user may have been removed since it was found.
-    async fn explained(
+    async fn explained<T>(
         &self,
         tenant: &str,
         name: &str,
-        outcome: Result<(), AccountError>,
-    ) -> Result<(), Problem> {
+        outcome: Result<T, AccountError>,
+    ) -> Result<T, Problem> {
         match outcome {
             Err(AccountError::Change(ChangeError::NoUser { .. })) => Err(self.unknown(tenant, name).await),
             outcome => outcome.map_err(problem_of),

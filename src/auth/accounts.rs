@@ -68,7 +68,10 @@ impl Auth {
         let cost = self.cost;
         match login {
             NewLogin::MachineSecret => Ok(login.issue(cost)?),
-            _ => Ok(self.slots.run(Queue::Bounded, move |hasher| login.issue_with(cost, hasher)).await??),
+            _ => {
+                let place = self.slots.enter(Queue::Bounded)?;
+                Ok(self.slots.run(place, move |hasher| login.issue_with(cost, hasher)).await??)
+            }
         }
     }
 

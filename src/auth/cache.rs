@@ -75,14 +75,10 @@ impl Cache {
         self.admissions.try_get_with(key, decide).await.map_err(|shared| *shared)
     }
 
-    /// When this password was last found to match this hash, and whether that still counts.
-    pub(super) async fn verified(&self, presented: &Fingerprint, stored: &Fingerprint) -> Verified {
-        match self.verified.get(presented).await {
-            Some(found) if found.stored != *stored => Verified::Never,
-            Some(found) if found.at.elapsed() < self.admitted_for => Verified::At(found.at),
-            Some(_) => Verified::Earlier,
-            None => Verified::Never,
-        }
+    /// When this password was last found to match this hash, if that still counts.
+    pub(super) async fn verified(&self, presented: &Fingerprint, stored: &Fingerprint) -> Option<Instant> {
+        let found = self.verified.get(presented).await.filter(|found| found.stored == *stored)?;
+        (found.at.elapsed() < self.admitted_for).then_some(found.at)
     }
 
     /// Whether this name and password were right within [`KNOWN_FOR`], whatever has changed since.
@@ -102,14 +98,6 @@ impl Cache {
     pub(super) fn drop_admissions(&self) {
         self.admissions.invalidate_all();
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verified {
-    At(Instant),
-    /// Too long ago to count: it must be checked again.
-    Earlier,
-    Never,
 }
 
 /// The minute begins when the password was checked, however late the row was read.
@@ -175,11 +163,11 @@ mod tests {
     async fn what_was_verified_counts_for_a_minute_at_most() {
         let cache = Cache::new(10, Duration::from_secs(3_600)).unwrap();
         let [key, stored, other] = [&b"a"[..], b"stored", b"other"].map(|part| cache.fingerprint(&[part]));
-        assert_eq!(cache.verified(&key, &stored).await, Verified::Never);
+        assert_eq!(cache.verified(&key, &stored).await, None);
         let now = Instant::now() + Duration::from_secs(61);
         cache.remember_verified(key, stored, now).await;
-        assert_eq!(cache.verified(&key, &stored).await, Verified::At(now));
-        assert_eq!(cache.verified(&key, &other).await, Verified::Never, "the password was changed");
+        assert_eq!(cache.verified(&key, &stored).await, Some(now));
+        assert_eq!(cache.verified(&key, &other).await, None, "the password was changed");
         assert!(cache.was_right(&key).await);
         cache.forget_verified(&key).await;
         assert!(!cache.was_right(&key).await);
@@ -187,7 +175,8 @@ mod tests {
 
         let cache = Cache::new(10, Duration::ZERO).unwrap();
         cache.remember_verified(key, stored, Instant::now()).await;
-        assert_eq!(cache.verified(&key, &stored).await, Verified::Earlier);
+        assert_eq!(cache.verified(&key, &stored).await, None, "it must be checked again");
+        assert!(cache.was_right(&key).await);
     }
 
     #[test]

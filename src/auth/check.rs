@@ -10,10 +10,10 @@ use std::time::Instant;
 
 use subtle::ConstantTimeEq as _;
 
-use super::cache::{Fingerprint, Verified};
+use super::cache::Fingerprint;
 use super::credential::{Credential, Login};
 use super::secret::Secret;
-use super::slots::Queue;
+use super::slots::{Place, Queue};
 use super::{Admission, AdmittedToken, Auth, AuthError, Principal, Roles, Tenant, password};
 use crate::store::principals::tokens::{LoginToken, find_token};
 use crate::store::principals::users::{LoginUser, find_login, strengthen_hash};
@@ -41,16 +41,21 @@ impl Auth {
         let presented = self.presented(login, password);
         // Somebody who is at work here must not be stopped by what others try.
         if self.cache.was_right(&presented).await {
-            let outcome = self.check_password(login, password, presented).await;
+            let place = self.slots.enter(Queue::Always)?;
+            let outcome = self.check_password(login, password, presented, place).await;
             if let Err(AuthError::Rejected) = outcome {
                 self.cache.forget_verified(&presented).await;
             }
             return outcome;
         }
         let attempt = self.failures.begin(&self.cache, login, from, Instant::now()).await?;
-        let outcome = self.check_password(login, password, presented).await;
-        if !matches!(outcome, Err(AuthError::Rejected)) {
-            attempt.take_back();
+        let outcome = match self.slots.enter(Queue::Bounded) {
+            Ok(place) => self.check_password(login, password, presented, place).await,
+            Err(busy) => Err(busy),
+        };
+        match outcome {
+            Err(AuthError::Rejected) => attempt.failed(Instant::now()),
+            _ => attempt.take_back(),
         }
         outcome
     }
@@ -60,10 +65,11 @@ impl Auth {
         login: &Login,
         password: &Secret,
         presented: Fingerprint,
+        place: Place,
     ) -> Result<Admission, AuthError> {
         let user = self.find_enabled(login).await?;
         let stored = user.as_ref().and_then(|user| user.password_hash.clone());
-        let verified_at = self.verify(login, stored.as_deref(), password, presented).await?;
+        let verified_at = self.verify(login, stored.as_deref(), password, presented, place).await?;
         // Without a stored hash the dummy was verified, and that never matches.
         let (Some(user), Some(stored)) = (user, stored) else { return Err(AuthError::Rejected) };
         if password::needs_rehash(self.cost, &stored) {
@@ -74,9 +80,10 @@ impl Auth {
 
     /// The stored hash that this password matches.
     pub(super) async fn verified_hash(&self, login: &Login, password: &Secret) -> Result<String, AuthError> {
+        let place = self.slots.enter(Queue::Bounded)?;
         let user = self.find_enabled(login).await?;
         let stored = user.and_then(|user| user.password_hash);
-        self.verify(login, stored.as_deref(), password, self.presented(login, password)).await?;
+        self.verify(login, stored.as_deref(), password, self.presented(login, password), place).await?;
         stored.ok_or(AuthError::Rejected)
     }
 
@@ -112,16 +119,15 @@ impl Auth {
         stored: Option<&str>,
         password: &Secret,
         presented: Fingerprint,
+        place: Place,
     ) -> Result<Instant, AuthError> {
         let stored = stored.unwrap_or(&self.dummy_hash);
         let stored_key = self.cache.fingerprint(&[stored.as_bytes()]);
-        let queue = match self.cache.verified(&presented, &stored_key).await {
-            Verified::At(at) => return Ok(at),
-            Verified::Earlier => Queue::Always,
-            Verified::Never => Queue::Bounded,
-        };
+        if let Some(at) = self.cache.verified(&presented, &stored_key).await {
+            return Ok(at);
+        }
         let (stored, password) = (stored.to_owned(), password.clone());
-        let verified = self.slots.run(queue, move |hasher| hasher.verify(&stored, password.reveal())).await?;
+        let verified = self.slots.run(place, move |hasher| hasher.verify(&stored, password.reveal())).await?;
         let matches = verified.unwrap_or_else(|error| {
             tracing::error!(%error, user = login.name, tenant = login.tenant, "a stored password hash cannot be used");
             false
@@ -137,12 +143,13 @@ impl Auth {
     /// Stores the password under the parameters of today. The login does not wait for it.
     async fn rehash(self: Arc<Self>, tenant_id: i32, user_id: i64, old: String, password: Secret) {
         let cost = self.cost;
-        let hashed = self.slots.run(Queue::Bounded, move |hasher| hasher.hash(cost, password.reveal())).await;
+        // If it is busy, the next login tries again.
+        let Ok(place) = self.slots.enter(Queue::Bounded) else { return };
+        let hashed = self.slots.run(place, move |hasher| hasher.hash(cost, password.reveal())).await;
         let new = match hashed {
             Ok(Ok(new)) => new,
             Ok(Err(error)) => return tracing::error!(%error, "a password could not be hashed again"),
-            // The next login tries again.
-            Err(_busy) => return,
+            Err(_unavailable) => return,
         };
         match strengthen_hash(&self.control, tenant_id, user_id, &old, &new).await {
             Ok(()) => tracing::info!(user_id, "a password was hashed again with higher parameters"),

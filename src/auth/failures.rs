@@ -83,11 +83,9 @@ impl Failures {
         let names = [&b"account"[..], login.tenant.as_bytes(), login.name.as_bytes(), &network];
         let account = self.bucket(cache.fingerprint(&names)).await;
         lock(&account).open(now)?;
-        lock(&account).count(&PER_ACCOUNT, now);
-        if let Some(address) = &address {
-            lock(address).count(&PER_ADDRESS, now);
-        }
-        Ok(Attempt { account, address })
+        let attempt = Attempt { account, address };
+        attempt.each(|bucket, allowance| bucket.count(allowance, now));
+        Ok(attempt)
     }
 
     async fn bucket(&self, key: Fingerprint) -> Arc<Mutex<Bucket>> {
@@ -114,9 +112,18 @@ pub(super) struct Attempt {
 impl Attempt {
     /// It was right, or could not be checked.
     pub(super) fn take_back(self) {
-        lock(&self.account).take_back(&PER_ACCOUNT);
+        self.each(Bucket::take_back);
+    }
+
+    /// It was wrong: a pause that it began runs from the answer, however long the check took.
+    pub(super) fn failed(self, now: Instant) {
+        self.each(|bucket, allowance| bucket.pause(allowance, now));
+    }
+
+    fn each(&self, change: impl Fn(&mut Bucket, &Allowance)) {
+        change(&mut lock(&self.account), &PER_ACCOUNT);
         if let Some(address) = &self.address {
-            lock(address).take_back(&PER_ADDRESS);
+            change(&mut lock(address), &PER_ADDRESS);
         }
     }
 }
@@ -145,6 +152,10 @@ impl Bucket {
         let most = allowance.failures + PAUSE_MAX.as_secs_f64().log2();
         self.level = ((self.level - forgiven).max(0.0) + 1.0).min(most);
         self.counted_at = Some(now);
+        self.pause(allowance, now);
+    }
+
+    fn pause(&mut self, allowance: &Allowance, now: Instant) {
         let excess = self.level - allowance.failures;
         self.closed_until = (excess > 0.0).then(|| now + Duration::from_secs_f64(excess.exp2()));
     }

@@ -96,8 +96,9 @@ pub struct Add {
 
 pub async fn run(command: Command, pool: &PgPool, out: &mut impl Write) -> anyhow::Result<()> {
     let author = author();
-    let update =
-        async |user: &User, update| update_user(pool, &author, &user.tenant, &user.name, update).await;
+    let update = async |user: &User, update| {
+        update_user(pool, &author, &user.tenant, &user.name, update).await.map(|_row| ())
+    };
     let disable = |disabled| UserUpdate { disabled: Some(disabled), ..UserUpdate::default() };
     let (user, changed, done) = match command {
         Command::Add(Add { user, roles, secret }) => {

@@ -74,22 +74,10 @@ pub async fn revision(pool: &PgPool) -> sqlx::Result<i64> {
 }
 
 pub async fn list_tenants(pool: &PgPool) -> sqlx::Result<Vec<TenantRow>> {
-    sqlx::query_as!(TenantRow, "SELECT tenant_id, name, log_id, created_at FROM tenants ORDER BY name")
-        .fetch_all(pool)
-        .await
+    page_of_tenants(pool, "", i64::MAX).await
 }
 
-pub async fn find_tenant(pool: &PgPool, name: &str) -> sqlx::Result<Option<TenantRow>> {
-    sqlx::query_as!(
-        TenantRow,
-        "SELECT tenant_id, name, log_id, created_at FROM tenants WHERE name = $1",
-        name
-    )
-    .fetch_optional(pool)
-    .await
-}
-
-/// The tenants whose names come after `after`.
+/// Those whose names come after `after`, at most `limit`.
 pub async fn page_of_tenants(pool: &PgPool, after: &str, limit: i64) -> sqlx::Result<Vec<TenantRow>> {
     let page = || {
         sqlx::query_as!(
@@ -101,6 +89,16 @@ pub async fn page_of_tenants(pool: &PgPool, after: &str, limit: i64) -> sqlx::Re
         .fetch_all(pool)
     };
     read(pool, page).await
+}
+
+pub async fn find_tenant(pool: &PgPool, name: &str) -> sqlx::Result<Option<TenantRow>> {
+    sqlx::query_as!(
+        TenantRow,
+        "SELECT tenant_id, name, log_id, created_at FROM tenants WHERE name = $1",
+        name
+    )
+    .fetch_optional(pool)
+    .await
 }
 
 /// Makes a tenant together with the head of its empty log. Its event is for the installation's operators,

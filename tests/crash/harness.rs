@@ -112,6 +112,10 @@ impl Service {
         self.process.as_mut().is_some_and(|process| process.try_wait().unwrap().is_none())
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().unwrap().id()
+    }
+
     /// SIGTERM, and wait for a clean end.
     pub async fn stop(&mut self) {
         let mut process = self.process.take().unwrap();
@@ -159,10 +163,6 @@ impl Service {
     /// What the process has said.
     pub fn said(&self) -> String {
         fs::read_to_string(self.log()).unwrap()
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.process.as_ref().unwrap().id()
     }
 
     fn log(&self) -> PathBuf {

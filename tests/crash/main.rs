@@ -1,4 +1,4 @@
-//! The real binary with its own cluster, killed and frozen while clients write.
+//! The real binary with its own cluster: killed, frozen and flooded while clients write.
 #![cfg(target_os = "linux")]
 #![expect(
     clippy::unwrap_used,
@@ -15,7 +15,10 @@ mod harness;
 mod http;
 #[path = "../it/journal.rs"]
 mod journal;
+#[path = "../it/statistics.rs"]
+mod statistics;
 
 mod files;
+mod flood;
 mod freeze;
 mod kill;

@@ -96,13 +96,15 @@ pub(crate) async fn eventually(condition: impl AsyncFn() -> bool) {
     tokio::time::timeout(std::time::Duration::from_secs(60), waiting).await.expect("it never came to be");
 }
 
-/// Sends all of them at once and counts the outcomes.
+/// Sends all of them at once, each from an address of its own, and counts the outcomes.
 async fn all_at_once(auth: &Arc<Auth>, requests: Vec<HeaderMap>) -> HashMap<Result<(), String>, usize> {
     let tasks: Vec<_> = requests
         .into_iter()
-        .map(|request| {
+        .zip(u32::from(Ipv4Addr::new(10, 0, 0, 1))..)
+        .map(|(request, from)| {
             let auth = Arc::clone(auth);
-            tokio::spawn(async move { auth.authenticate(&request, FROM).await })
+            let from = Some(Ipv4Addr::from(from).into());
+            tokio::spawn(async move { auth.authenticate(&request, from).await })
         })
         .collect();
     let mut outcomes = HashMap::new();

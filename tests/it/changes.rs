@@ -22,7 +22,7 @@ pub async fn create_user(
     credential: &StoredCredential,
     roles: &[&str],
 ) -> Changed {
-    users::create_user(pool, &operator(), tenant, name, credential, roles).await
+    users::create_user(pool, &operator(), tenant, name, credential, roles).await.map(|_| ())
 }
 
 pub async fn set_credential(
@@ -31,17 +31,17 @@ pub async fn set_credential(
     name: &str,
     credential: &StoredCredential,
 ) -> Changed {
-    users::set_credential(pool, &operator(), tenant, name, credential).await
+    users::set_credential(pool, &operator(), tenant, name, credential).await.map(|_| ())
 }
 
 pub async fn set_roles(pool: &PgPool, tenant: &str, name: &str, roles: &[&str]) -> Changed {
     let update = UserUpdate { roles: Some(roles), disabled: None };
-    users::update_user(pool, &operator(), tenant, name, update).await
+    users::update_user(pool, &operator(), tenant, name, update).await.map(|_| ())
 }
 
 pub async fn set_disabled(pool: &PgPool, tenant: &str, name: &str, disabled: bool) -> Changed {
     let update = UserUpdate { roles: None, disabled: Some(disabled) };
-    users::update_user(pool, &operator(), tenant, name, update).await
+    users::update_user(pool, &operator(), tenant, name, update).await.map(|_| ())
 }
 
 pub async fn remove_user(pool: &PgPool, tenant: &str, name: &str) -> Changed {
@@ -49,7 +49,7 @@ pub async fn remove_user(pool: &PgPool, tenant: &str, name: &str) -> Changed {
 }
 
 pub async fn create_token(pool: &PgPool, tenant: &str, token: &NewToken<'_>) -> Changed {
-    tokens::create_token(pool, &operator(), tenant, token).await
+    tokens::create_token(pool, &operator(), tenant, token).await.map(|_| ())
 }
 
 pub async fn revoke_token(pool: &PgPool, tenant: &str, prefix: &str) -> Changed {

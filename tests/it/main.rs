@@ -36,6 +36,7 @@ mod escalation;
 mod faults;
 mod front_door;
 mod hostile_text;
+mod login_timing;
 mod matrix;
 mod operators;
 mod pages;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         front_door::trials(&world),
         hostile_text::trials(&world),
         matrix::trials(&world),
+        login_timing::trials(&world),
         operators::trials(&world),
         pages::trials(&world),
         query::trials(&world),
@@ -85,7 +87,6 @@ fn main() -> ExitCode {
         recording::trials(&world),
         schema::trials(&world),
         startup::trials(&world),
-        statistics::trials(&world),
         tampering::trials(&world),
         tenants::trials(&world),
         tls::trials(&world),

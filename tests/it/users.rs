@@ -7,10 +7,13 @@ use eventlogger::store::principals::ChangeError;
 use eventlogger::store::principals::users::{StoredCredential, replace_password};
 use http::Method;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
+use crate::auth::eventually;
 use crate::changes;
-use crate::harness::{ADMIN, PASSWORD, Server, tests};
-use crate::http::{Request, Response};
+use crate::harness::{ADMIN, PASSWORD, Server, count, tests};
+use crate::http::{Request, Response, basic};
 
 tests![
     who_was_added_can_log_in_with_what_was_shown_once,
@@ -25,6 +28,9 @@ tests![
     the_own_password_is_changed_by_who_knows_it,
     a_password_that_an_admin_reset_meanwhile_stays,
     a_flood_of_new_passwords_is_told_to_come_back,
+    a_client_that_leaves_does_not_stop_its_change,
+    a_change_that_waits_too_long_is_given_up_and_can_be_repeated,
+    a_change_whose_session_is_lost_is_in_doubt,
 ];
 
 pub fn put(server: &Server, path: &str, body: &Value) -> Request {
@@ -327,4 +333,66 @@ async fn a_flood_of_new_passwords_is_told_to_come_back(server: Arc<Server>) {
     let listed = small.client.get("/users").send().await.json(200);
     assert_eq!(listed["users"].as_array().unwrap().len(), added + 1, "who was refused is not there");
     small.stop().await;
+}
+
+/// Holds up all changes until it is rolled back.
+async fn hold_up_changes(server: &Server) -> sqlx::Transaction<'static, sqlx::Postgres> {
+    let mut lock = server.database.begin().await.unwrap();
+    sqlx::query("SELECT FROM credential_revision FOR UPDATE").execute(&mut *lock).await.unwrap();
+    lock
+}
+
+async fn wait_until_a_change_waits(server: &Server) {
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually(async || count(&server.database, waiting).await > 0).await;
+}
+
+async fn user_exists(server: &Server, name: &str) -> bool {
+    server.client.get(&format!("/users/{name}")).send().await.status == 200
+}
+
+async fn a_client_that_leaves_does_not_stop_its_change(server: Arc<Server>) {
+    let lock = hold_up_changes(&server).await;
+    let body = r#"{"name": "ann", "roles": ["writer"], "login": "machine_secret"}"#;
+    let request = format!(
+        "POST /users HTTP/1.1\r\nhost: log\r\nauthorization: {}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        basic(ADMIN, PASSWORD),
+        body.len()
+    );
+    let mut connection = TcpStream::connect(server.client.address()).await.unwrap();
+    connection.write_all(request.as_bytes()).await.unwrap();
+    wait_until_a_change_waits(&server).await;
+    drop(connection);
+    lock.rollback().await.unwrap();
+    eventually(async || user_exists(&server, "ann").await).await;
+    let told = "SELECT count(*) FROM service_events WHERE target = 'user/ann'";
+    assert_eq!(count(&server.database, told).await, 1);
+}
+
+async fn a_change_that_waits_too_long_is_given_up_and_can_be_repeated(server: Arc<Server>) {
+    let lock = hold_up_changes(&server).await;
+    let body = json!({"name": "ann", "roles": ["writer"], "login": "machine_secret"});
+    let refused = post(&server, "/users", &body).send().await;
+    refused.problem(503, "changes_busy");
+    assert!(refused.header("retry-after").is_some());
+    assert!(!user_exists(&server, "ann").await, "reading needs no lock");
+    lock.rollback().await.unwrap();
+    post(&server, "/users", &body).send().await.json(201);
+}
+
+async fn a_change_whose_session_is_lost_is_in_doubt(server: Arc<Server>) {
+    let lock = hold_up_changes(&server).await;
+    let body = json!({"name": "ann", "roles": ["writer"], "login": "machine_secret"});
+    let change = tokio::spawn(post(&server, "/users", &body).send());
+    wait_until_a_change_waits(&server).await;
+    let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    sqlx::query(kill).execute(&server.database).await.unwrap();
+    let problem = change.await.unwrap().problem(503, "change_in_doubt");
+    assert!(problem["detail"].as_str().unwrap().contains("before you repeat it"), "{problem}");
+    lock.rollback().await.unwrap();
+    assert!(!user_exists(&server, "ann").await);
+    post(&server, "/users", &body).send().await.json(201);
 }

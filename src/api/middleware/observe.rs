@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     api::caller::CallerSlot,
-    auth::Principal,
+    auth::{
+        Principal,
+        secret::{MACHINE_SECRET_START, TOKEN_START},
+    },
     metrics::{HttpRequest, Metrics, Operation},
 };
 
@@ -62,8 +65,7 @@ impl Record {
             id: RequestId::of(request.headers()),
             started: Instant::now(),
             method: request.method().clone(),
-            // Without the query: it holds what people search for. Escaped: it goes into a log.
-            path: request.uri().path().escape_default().to_string(),
+            path: shown(request.uri().path()),
             remote: remote(request.remote_addr()),
             caller: CallerSlot::default(),
             metrics,
@@ -103,6 +105,17 @@ impl Drop for Record {
             self.status.as_ref().map_or("client left", StatusCode::as_str),
         );
     }
+}
+
+/// Without the query: it holds what people search for. Escaped: it goes into a log. A token that somebody puts
+/// in the place of its prefix is not written down.
+fn shown(path: &str) -> String {
+    let shown =
+        |segment: &str| match [TOKEN_START, MACHINE_SECRET_START].iter().any(|it| segment.contains(it)) {
+            true => "(secret)".to_owned(),
+            false => segment.escape_default().to_string(),
+        };
+    path.split('/').map(shown).collect::<Vec<_>>().join("/")
 }
 
 /// The address alone where there is one; a Unix socket has none, and proxies do not tell the port.
@@ -176,6 +189,14 @@ mod tests {
             .around(move |next, request| observe(next, request, Arc::clone(&counted)));
         let _ = futures_util::poll!(Box::pin(endpoint.get_response(Request::default())));
         assert!(metrics.encode().contains("status=\"gone\"} 1"), "{}", metrics.encode());
+    }
+
+    #[test]
+    fn a_path_is_shown_without_line_ends_and_secrets() {
+        assert_eq!(shown("/api/v1/tokens/Ab3dEf6h"), "/api/v1/tokens/Ab3dEf6h");
+        assert_eq!(shown("/tokens/evl_acme_hunter2/x"), "/tokens/(secret)/x");
+        assert_eq!(shown("/users/evls_hunter2"), "/users/(secret)");
+        assert_eq!(shown("/a\r\nb"), "/a\\r\\nb");
     }
 
     #[test]

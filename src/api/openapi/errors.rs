@@ -11,7 +11,10 @@ use crate::api::{body::JSON, problem::PROBLEM_JSON};
 const MEANINGS: [(u16, &str); 13] = [
     (400, "The request cannot be understood; `errors` says where."),
     (401, "No valid credentials."),
-    (403, "The role is missing, or the request comes from a page of a foreign origin."),
+    (
+        403,
+        "The role is missing, only a superadmin may do this, or the request comes from a page of a foreign origin.",
+    ),
     (404, "There is no such thing in the tenant, or no tenant of the name in `X-Tenant`."),
     (408, "The body did not arrive in time."),
     (409, "In conflict with what is recorded."),
@@ -23,7 +26,8 @@ const MEANINGS: [(u16, &str); 13] = [
     (500, "The service failed; its log has the cause."),
     (
         503,
-        "The service cannot do this now. `not_recorded`: definitely absent; `unknown`: retry with the same key.",
+        "The service cannot do this now. `not_recorded`: definitely absent; `unknown`: retry with the same key; \
+         `change_in_doubt`: look before you repeat it.",
     ),
 ];
 

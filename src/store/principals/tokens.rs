@@ -1,7 +1,7 @@
 //! API tokens. A token acts for its owner; it goes when the owner is removed.
 
 use serde_json::json;
-use sqlx::{PgPool, types::Uuid};
+use sqlx::{PgConnection, PgPool, types::Uuid};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -140,21 +140,27 @@ pub async fn page_of_tokens(
 }
 
 pub async fn token_by_prefix(pool: &PgPool, tenant: &str, prefix: &str) -> sqlx::Result<Option<TokenRow>> {
-    let token = || {
-        sqlx::query_as!(
-            TokenRow,
-            "SELECT t.name AS tenant, k.prefix, u.name AS owner, k.label, k.roles, k.created_at, k.expires_at,
-                    k.revoked_at, k.last_used_at
-             FROM tenants t
-             JOIN tokens k USING (tenant_id)
-             JOIN users u USING (tenant_id, user_id)
-             WHERE t.name = $1 AND k.prefix = $2",
-            tenant,
-            prefix
-        )
-        .fetch_optional(pool)
-    };
-    read(pool, token).await
+    read(pool, async || token_row(&mut *pool.acquire().await?, tenant, prefix).await).await
+}
+
+async fn token_row(
+    connection: &mut PgConnection,
+    tenant: &str,
+    prefix: &str,
+) -> sqlx::Result<Option<TokenRow>> {
+    sqlx::query_as!(
+        TokenRow,
+        "SELECT t.name AS tenant, k.prefix, u.name AS owner, k.label, k.roles, k.created_at, k.expires_at,
+                k.revoked_at, k.last_used_at
+         FROM tenants t
+         JOIN tokens k USING (tenant_id)
+         JOIN users u USING (tenant_id, user_id)
+         WHERE t.name = $1 AND k.prefix = $2",
+        tenant,
+        prefix
+    )
+    .fetch_optional(connection)
+    .await
 }
 
 /// Makes a token. A role that its owner lacks is refused, as it would have no effect.
@@ -163,7 +169,7 @@ pub async fn create_token(
     author: &Author,
     tenant: &str,
     token: &NewToken<'_>,
-) -> Result<(), ChangeError> {
+) -> Result<TokenRow, ChangeError> {
     let mut change = Change::begin(pool).await?;
     let owner = locate(&mut change, tenant, token.owner).await?;
     author.require_power_over(&owner.roles)?;
@@ -197,7 +203,9 @@ pub async fn create_token(
         author,
     };
     deed.record(&mut change).await?;
-    change.commit().await
+    let row = token_row(&mut change, tenant, token.prefix).await?;
+    change.commit().await?;
+    row.ok_or_else(|| ChangeError::NoToken(token.prefix.to_owned()))
 }
 
 /// Revokes a token for good. Revoking it again changes nothing.

@@ -94,24 +94,13 @@ pub async fn find_login(pool: &PgPool, tenant: &str, name: &str) -> sqlx::Result
 
 /// The users of one tenant, or of all.
 pub async fn list_users(pool: &PgPool, tenant: Option<&str>) -> sqlx::Result<Vec<UserRow>> {
-    sqlx::query_as!(
-        UserRow,
-        r#"SELECT t.name AS tenant, u.user_id, u.name, u.password_hash IS NOT NULL AS "has_password!",
-                  u.secret_sha256 IS NOT NULL AS "has_machine_secret!", u.roles, u.disabled,
-                  u.created_at, u.updated_at
-           FROM tenants t JOIN users u USING (tenant_id)
-           WHERE $1::text IS NULL OR t.name = $1
-           ORDER BY t.name, u.name"#,
-        tenant
-    )
-    .fetch_all(pool)
-    .await
+    page_of_users(pool, tenant, "", i64::MAX).await
 }
 
-/// The users of a tenant whose names come after `after`.
+/// Those whose names come after `after`, at most `limit`.
 pub async fn page_of_users(
     pool: &PgPool,
-    tenant: &str,
+    tenant: Option<&str>,
     after: &str,
     limit: i64,
 ) -> sqlx::Result<Vec<UserRow>> {
@@ -122,8 +111,8 @@ pub async fn page_of_users(
                       u.secret_sha256 IS NOT NULL AS "has_machine_secret!", u.roles, u.disabled,
                       u.created_at, u.updated_at
                FROM tenants t JOIN users u USING (tenant_id)
-               WHERE t.name = $1 AND u.name > $2
-               ORDER BY u.name LIMIT $3"#,
+               WHERE ($1::text IS NULL OR t.name = $1) AND u.name > $2
+               ORDER BY t.name, u.name LIMIT $3"#,
             tenant,
             after,
             limit
@@ -134,20 +123,28 @@ pub async fn page_of_users(
 }
 
 pub async fn find_user(pool: &PgPool, tenant: &str, name: &str) -> sqlx::Result<Option<UserRow>> {
-    let user = || {
-        sqlx::query_as!(
-            UserRow,
-            r#"SELECT t.name AS tenant, u.user_id, u.name, u.password_hash IS NOT NULL AS "has_password!",
-                      u.secret_sha256 IS NOT NULL AS "has_machine_secret!", u.roles, u.disabled,
-                      u.created_at, u.updated_at
-               FROM tenants t JOIN users u USING (tenant_id)
-               WHERE t.name = $1 AND u.name = $2"#,
-            tenant,
-            name
-        )
-        .fetch_optional(pool)
-    };
-    read(pool, user).await
+    read(pool, async || user_row(&mut *pool.acquire().await?, tenant, name).await).await
+}
+
+async fn user_row(connection: &mut PgConnection, tenant: &str, name: &str) -> sqlx::Result<Option<UserRow>> {
+    sqlx::query_as!(
+        UserRow,
+        r#"SELECT t.name AS tenant, u.user_id, u.name, u.password_hash IS NOT NULL AS "has_password!",
+                  u.secret_sha256 IS NOT NULL AS "has_machine_secret!", u.roles, u.disabled,
+                  u.created_at, u.updated_at
+           FROM tenants t JOIN users u USING (tenant_id)
+           WHERE t.name = $1 AND u.name = $2"#,
+        tenant,
+        name
+    )
+    .fetch_optional(connection)
+    .await
+}
+
+/// The user as a change leaves it, read before the commit: its answer must not depend on another statement.
+async fn changed_row(change: &mut PgConnection, tenant: &str, name: &str) -> Result<UserRow, ChangeError> {
+    let row = user_row(change, tenant, name).await?;
+    row.ok_or_else(|| ChangeError::NoUser { tenant: tenant.to_owned(), name: name.to_owned() })
 }
 
 pub async fn any_user(pool: &PgPool) -> sqlx::Result<bool> {
@@ -161,14 +158,16 @@ pub async fn create_user(
     name: &str,
     credential: &StoredCredential,
     roles: &[&str],
-) -> Result<(), ChangeError> {
+) -> Result<UserRow, ChangeError> {
     author.require_power_over(roles)?;
     require_place(tenant, roles)?;
     let mut change = Change::begin(pool).await?;
     let tenant_id = tenant_id(&mut change, tenant).await?;
     let user = NewUser { tenant_id, name, credential, roles };
     user.insert(&mut change, author).await.map_err(ChangeError::taken(name))?;
-    change.commit().await
+    let row = changed_row(&mut change, tenant, name).await?;
+    change.commit().await?;
+    Ok(row)
 }
 
 /// Makes the tenant if it is missing, and its user if no user exists at all. Of several instances that
@@ -237,12 +236,14 @@ pub async fn set_credential(
     tenant: &str,
     name: &str,
     credential: &StoredCredential,
-) -> Result<(), ChangeError> {
+) -> Result<UserRow, ChangeError> {
     let mut change = Change::begin(pool).await?;
     let user = locate(&mut change, tenant, name).await?;
     author.require_power_over(&user.roles)?;
     user.set_credential(&mut change, author, credential).await?;
-    change.commit().await
+    let row = changed_row(&mut change, tenant, name).await?;
+    change.commit().await?;
+    Ok(row)
 }
 
 /// For those who know their password: sets a new one if `current` is still what is stored, so that a change
@@ -299,7 +300,7 @@ pub async fn update_user(
     tenant: &str,
     name: &str,
     update: UserUpdate<'_>,
-) -> Result<(), ChangeError> {
+) -> Result<UserRow, ChangeError> {
     let mut change = Change::begin(pool).await?;
     let user = locate(&mut change, tenant, name).await?;
     let own = user.role_names();
@@ -307,11 +308,11 @@ pub async fn update_user(
     let disabled = update.disabled.unwrap_or(user.disabled);
     author.require_power_over(&user.roles)?;
     author.require_power_over(roles)?;
-    require_place(tenant, roles)?;
+    require_place(tenant, update.roles.unwrap_or_default())?;
     user.refuse_last(if disabled { &[] } else { roles })?;
     let has_other_roles = !is_same_set(&own, roles);
     if !has_other_roles && disabled == user.disabled {
-        return Ok(());
+        return changed_row(&mut change, tenant, name).await;
     }
     sqlx::query!(
         "UPDATE users SET roles = $3, disabled = $4, updated_at = clock_timestamp()
@@ -336,7 +337,9 @@ pub async fn update_user(
         let data = changed("disabled", user.disabled, disabled);
         user.deed(event_type, format!("User {name} was {done}."), data, author).record(&mut change).await?;
     }
-    change.commit().await
+    let row = changed_row(&mut change, tenant, name).await?;
+    change.commit().await?;
+    Ok(row)
 }
 
 /// Removes a user and its tokens. The id is never given out again.

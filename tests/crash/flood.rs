@@ -1,0 +1,164 @@
+//! Floods of wrong logins against the real binary: what they cost everybody else, and in memory.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use http::StatusCode;
+
+use crate::harness::Service;
+use crate::http::Client;
+use crate::journal::Journal;
+use crate::statistics::quantile;
+
+/// Of the service's process at its worst, with everything that 2,000 connections need; of that, one check of a
+/// password takes 19 MiB. Built without optimisation, too.
+const MEMORY_MAX_KIB: u64 = 256 << 10;
+const FLOOD: u32 = 2_000;
+
+/// One of 250 × 250 clients of this machine's own network.
+fn client(service: &Service, n: u32) -> Client {
+    let [_, _, c, d] = Ipv4Addr::from(n).octets();
+    service.client.from([127, 6, c, d])
+}
+
+async fn guess(client: &Client, n: u32) -> StatusCode {
+    let request = client.get("/events").user(&format!("nobody{n}"), "a guess");
+    request.send().await.status
+}
+
+/// The largest that the process ever was.
+fn peak_kib(service: &Service) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", service.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_thousand_wrong_logins_at_once_stop_nobody_and_take_bounded_memory() {
+    let service = Service::start(&[]).await;
+    let journal = Arc::new(Journal::new("login flood", 1));
+    let is_over = Arc::new(AtomicBool::new(false));
+    let writing = tokio::spawn({
+        let (journal, is_over) = (Arc::clone(&journal), Arc::clone(&is_over));
+        let clients = vec![service.client.clone(); 2];
+        async move { journal.write_until(&clients, || is_over.load(Ordering::Relaxed)).await }
+    });
+    let quiet = peak_kib(&service);
+    let mut answers = Vec::new();
+    // From as many addresses at first, then from the same ones again, then all from one.
+    for distinct in [FLOOD, FLOOD, 1] {
+        let before = journal.recorded();
+        let clients: Vec<Client> = (0..distinct).map(|n| client(&service, n)).collect();
+        let guesses = (0..FLOOD).map(|n| guess(&clients[(n % distinct) as usize], n));
+        answers.extend(join_all(guesses).await);
+        assert!(journal.recorded() > before, "a well-behaved client went on recording");
+    }
+    is_over.store(true, Ordering::Relaxed);
+    writing.await.unwrap();
+
+    let count = |status: StatusCode| answers.iter().filter(|answer| **answer == status).count();
+    let [checked, throttled, busy] =
+        [StatusCode::UNAUTHORIZED, StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].map(count);
+    println!("{checked} checked, {throttled} slowed down, {busy} told to come back");
+    assert_eq!(checked + throttled + busy, 3 * FLOOD as usize);
+    assert!(checked > 0 && throttled > 1_000 && busy > 0);
+    let peak = peak_kib(&service);
+    println!("{} MiB before, {} MiB at most", quiet >> 10, peak >> 10);
+    assert!(peak < MEMORY_MAX_KIB, "{} MiB", peak >> 10);
+    journal.repeat(&service.client).await;
+    journal.check(service.database().await).await;
+    service.audit().await;
+}
+
+const GUESSERS: u32 = 200;
+/// Alternately with and without the flood, so that whatever else the machine does is in both.
+const TURNS: usize = 6;
+const REQUESTS_PER_TURN: usize = 100;
+const P99_RATIO_MAX: f64 = 2.0;
+/// One run on a busy machine says little; a service that cannot do it fails every time.
+const RUNS: usize = 4;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_wrong_logins_at_once_hardly_slow_a_client_down() {
+    let service = Arc::new(Service::start(&[]).await);
+    let mut ratios = Vec::new();
+    for _ in 0..RUNS {
+        let (mut without, mut under) = (Vec::new(), Vec::new());
+        for _ in 0..TURNS {
+            without.extend(healthy(&service.client).await);
+            let flood = Flood::begin(&service).await;
+            under.extend(healthy(&service.client).await);
+            flood.end().await;
+        }
+        let ratio = quantile(&under, 0.99) / quantile(&without, 0.99);
+        println!(
+            "p50 {:.2} → {:.2} ms, p99 {:.2} → {:.2} ms: × {ratio:.2}",
+            quantile(&without, 0.5) * 1e3,
+            quantile(&under, 0.5) * 1e3,
+            quantile(&without, 0.99) * 1e3,
+            quantile(&under, 0.99) * 1e3,
+        );
+        ratios.push(ratio);
+        if ratio <= P99_RATIO_MAX {
+            return;
+        }
+    }
+    panic!("p99 under the flood, as a multiple of p99 without: {ratios:.2?}");
+}
+
+/// How long requests took, in seconds.
+async fn healthy(client: &Client) -> Vec<f64> {
+    let mut seconds = Vec::new();
+    for _ in 0..REQUESTS_PER_TURN {
+        let event = r#"{"event_type":"t","user_identity":"u"}"#;
+        let begun = Instant::now();
+        client.post("/events?receipt=none").json(event).send().await.json(201);
+        seconds.push(begun.elapsed().as_secs_f64());
+    }
+    seconds
+}
+
+/// Two hundred who guess: each sends its next guess when it has an answer, or when it was told to.
+struct Flood {
+    is_over: Arc<AtomicBool>,
+    guessers: Vec<tokio::task::JoinHandle<()>>,
+}
+
+/// No name and no address is used twice by chance.
+static GUESSES: AtomicU32 = AtomicU32::new(0);
+
+impl Flood {
+    async fn begin(service: &Arc<Service>) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let answered = Arc::new(AtomicU64::new(0));
+        let guessers = (0..GUESSERS)
+            .map(|n| {
+                let client = client(service, n);
+                let (is_over, answered) = (Arc::clone(&is_over), Arc::clone(&answered));
+                tokio::spawn(async move {
+                    while !is_over.load(Ordering::Relaxed) {
+                        let guess = guess(&client, GUESSES.fetch_add(1, Ordering::Relaxed)).await;
+                        answered.fetch_add(1, Ordering::Relaxed);
+                        if guess != StatusCode::UNAUTHORIZED {
+                            tokio::time::sleep(Duration::from_secs(1)).await;
+                        }
+                    }
+                })
+            })
+            .collect();
+        // All that find no place in the queue have been told so: from here on it is full.
+        while answered.load(Ordering::Relaxed) < u64::from(GUESSERS) / 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Self { is_over, guessers }
+    }
+
+    async fn end(self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        join_all(self.guessers).await;
+    }
+}
