@@ -5,9 +5,10 @@ use std::sync::Arc;
 use async_compression::tokio::write::{GzipEncoder, ZstdEncoder};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
-use crate::harness::{Server, event, tests};
-use crate::http::Response;
+use crate::harness::{ADMIN, PASSWORD, Server, event, tests};
+use crate::http::{Response, basic};
 
 tests![
     a_gzip_batch_and_a_zstd_event_are_recorded_byte_for_byte,
@@ -121,6 +122,29 @@ async fn an_encoding_without_a_login_is_decoded_for_nobody(server: Arc<Server>) 
     request.json("no zstd at all").send().await.problem(401, "unauthenticated");
 }
 
+/// A client that has sent almost as much as fits and goes on holding it, and the answer to one for whom there
+/// is no room. `None` if the holder lost the race for the room.
+async fn refused_beside_a_holder(server: &Server) -> Option<(TcpStream, Response)> {
+    let almost = format!("[{}", " ".repeat((1 << 20) - 10));
+    let login = basic(ADMIN, PASSWORD);
+    let request = format!(
+        "POST /events/batch HTTP/1.1\r\nhost: log\r\ncontent-type: application/json\r\n\
+         authorization: {login}\r\ncontent-length: {}\r\n\r\n{almost}",
+        1 << 20
+    );
+    let mut holder = TcpStream::connect(server.client.address()).await.unwrap();
+    holder.write_all(request.as_bytes()).await.unwrap();
+    loop {
+        let answer = server.client.post("/events").json(event("t")).send().await;
+        if answer.status != 201 {
+            return Some((holder, answer));
+        }
+        if holder.try_read(&mut [0]).is_ok() {
+            return None;
+        }
+    }
+}
+
 async fn bodies_that_fill_the_memory_set_aside_are_told_to_wait(server: Arc<Server>) {
     let small = server
         .another_instance_with(|config| {
@@ -128,18 +152,9 @@ async fn bodies_that_fill_the_memory_set_aside_are_told_to_wait(server: Arc<Serv
             config.limits.bodies_bytes = 1 << 20;
         })
         .await;
-    // One client has sent almost as much as fits, and goes on holding it.
-    let long = format!("[{}", " ".repeat((1 << 20) - 10));
-    let head = "POST /events/batch HTTP/1.1\r\nhost: log\r\ncontent-type: application/json\r\n";
-    let login = crate::http::basic(crate::harness::ADMIN, crate::harness::PASSWORD);
-    let head = format!("{head}authorization: {login}\r\ncontent-length: {}\r\n\r\n{long}", 1 << 20);
-    let mut holder = tokio::net::TcpStream::connect(small.client.address()).await.unwrap();
-    holder.write_all(head.as_bytes()).await.unwrap();
-    let refused = loop {
-        // Until all of it has been read, there is room.
-        let answer = small.client.post("/events").json(event("t")).send().await;
-        if answer.status != 201 {
-            break answer;
+    let (holder, refused) = loop {
+        if let Some(found) = refused_beside_a_holder(&small).await {
+            break found;
         }
     };
     refused.problem(503, "overloaded");
