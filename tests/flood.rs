@@ -19,7 +19,6 @@ mod http;
 #[path = "it/journal.rs"]
 mod journal;
 #[path = "it/statistics.rs"]
-#[expect(dead_code, reason = "what only tests of timing call")]
 mod statistics;
 
 use std::fs;
