@@ -9,7 +9,6 @@
 
 #[path = "../it/auditor.rs"]
 mod auditor;
-#[expect(dead_code, reason = "what only the tests of floods ask")]
 mod harness;
 #[path = "../it/http.rs"]
 #[expect(dead_code, reason = "what only tests with all kinds of requests call")]
