@@ -17,7 +17,7 @@ const BATCH: i64 = 500;
 const SET_ASIDE_MAX: usize = 1_000;
 
 pub(super) struct Changes {
-    /// Otherwise they are deleted.
+    /// Otherwise they are left to other instances, and to later.
     are_recorded: bool,
     /// Rows that cannot be recorded. They stay where they are, for somebody to look at, and are tried again when
     /// the service starts; meanwhile the others go past them.
@@ -31,20 +31,24 @@ impl Changes {
 
     /// Moves all that wait, as far as that is possible now.
     pub(super) async fn record(&mut self, sources: &Sources) -> sqlx::Result<()> {
+        if !self.are_recorded {
+            return Ok(());
+        }
         let control = &sources.store.control;
-        while self.set_aside.len() < SET_ASIDE_MAX {
-            let rows = service_events::oldest(control, &self.set_aside, BATCH).await?;
-            let found = rows.len();
-            let done = match self.are_recorded {
-                true => self.record_rows(sources, rows).await,
-                false => rows.iter().map(|row| row.service_event_id).collect(),
-            };
+        // What cannot be recorded now must not keep the rest from being looked at.
+        let mut again = Vec::new();
+        while self.set_aside.len() + again.len() < SET_ASIDE_MAX {
+            let passed_over = [&self.set_aside[..], &again].concat();
+            let rows = service_events::oldest(control, &passed_over, BATCH).await?;
+            let found: Vec<i64> = rows.iter().map(|row| row.service_event_id).collect();
+            let done = self.record_rows(sources, rows).await;
             if !done.is_empty() {
                 service_events::delete(control, &done).await?;
             }
-            if done.is_empty() || found < BATCH as usize {
+            if found.len() < BATCH as usize {
                 break;
             }
+            again.extend(found.into_iter().filter(|id| !done.contains(id) && !self.set_aside.contains(id)));
         }
         Ok(())
     }

@@ -26,6 +26,9 @@ use changes::Changes;
 pub use events::Instance;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Events that wait for a log that takes none now. With as many, no more refusals are taken; they are counted
+/// where they are.
+const PENDING_MAX: usize = 500;
 /// What no event but this service's can begin with: clients are free in their keys, but not as principal 0.
 const KEY_PREFIX: &str = "eventlogger/";
 
@@ -56,8 +59,8 @@ pub struct AccessEvents {
     kinds: Kinds,
     instance: Instance,
     changes: Changes,
-    /// On its way into the log. Refusals are taken only while this is empty, so it is as bounded as what
-    /// `Refusals` hands out at a time; meanwhile they are counted there.
+    /// On its way into the log: at most [`PENDING_MAX`] and what `Refusals` hands out at a time. A log that takes
+    /// none must not keep those of others waiting.
     pending: Vec<Pending>,
     made: u64,
     reachable: bool,
@@ -144,7 +147,7 @@ impl AccessEvents {
                 () = &mut shutdown => break,
                 () = sleep(LOOK_EVERY) => {}
             }
-            if self.pending.is_empty() {
+            if self.pending.len() < PENDING_MAX {
                 self.take_refusals(Refusals::take_due);
             }
         }

@@ -5,13 +5,15 @@ use http::StatusCode;
 use poem::Request;
 use poem_openapi::Enum;
 
-use super::caller::refusal;
+use super::caller::{address, refusal};
 use super::problem::{Fault, Problem, is_outage};
 use crate::auth::{AccountError, Auth, Principal, Role, Roles};
 use crate::event::nearest_name;
 use crate::store::principals::users::page_of_users;
 use crate::store::principals::{Author, ChangeError};
 
+/// The code of a change that only a superadmin may make.
+pub(super) const SUPERADMIN_NEEDED: &str = "superadmin_needed";
 /// Rows of a list that are read for a hint.
 const NEAREST_OF_MAX: i64 = 1_000;
 /// Rows of a page, unless the request says.
@@ -65,7 +67,7 @@ pub(super) fn author(request: &Request, caller: &Principal, tenant: &str) -> Aut
     Author {
         user_identity: caller.name_in(tenant),
         token: caller.token_prefix.clone(),
-        ip: request.remote_addr().as_socket_addr().map(|address| address.ip().to_canonical()),
+        ip: address(request),
         is_superadmin: caller.roles.contains(Role::Superadmin),
     }
 }
@@ -93,7 +95,7 @@ fn refused(error: &ChangeError) -> Problem {
         ChangeError::LastAdmin(_) => problem(StatusCode::CONFLICT, "last_admin"),
         ChangeError::LastSuperadmin(_) => problem(StatusCode::CONFLICT, "last_superadmin"),
         ChangeError::NeedsSuperadmin => {
-            problem(StatusCode::FORBIDDEN, "superadmin_needed").with("role", "superadmin")
+            problem(StatusCode::FORBIDDEN, SUPERADMIN_NEEDED).with("role", "superadmin")
         }
         ChangeError::SuperadminElsewhere => problem(StatusCode::UNPROCESSABLE_ENTITY, "superadmin_elsewhere")
             .with_fault(Fault::at("/roles", "`superadmin` is for users of the tenant `default`")),

@@ -4,9 +4,10 @@
 
 use std::marker::PhantomData;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
 use http::HeaderValue;
-use poem::{IntoResponse, Request, RequestBody, Response};
+use poem::{Body, IntoResponse, Request, RequestBody, Response, error::ReadBodyError};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions,
     error::ContentTypeError,
@@ -54,11 +55,22 @@ impl<S: Type> Payload for RawJson<S> {
     }
 }
 
+/// All of a body as one piece. However small the pieces in which it comes, no more memory than it has bytes.
+async fn collect(body: Body) -> Result<Bytes, ReadBodyError> {
+    let mut pieces = body.into_bytes_stream();
+    let Some(first) = pieces.next().await.transpose()? else { return Ok(Bytes::new()) };
+    let mut whole = None;
+    while let Some(piece) = pieces.next().await.transpose()? {
+        whole.get_or_insert_with(|| BytesMut::from(&first[..])).extend_from_slice(&piece);
+    }
+    Ok(whole.map_or(first, BytesMut::freeze))
+}
+
 impl<S: Type> ParsePayload for RawJson<S> {
     const IS_REQUIRED: bool = true;
 
     async fn from_request(_: &Request, body: &mut RequestBody) -> poem::Result<Self> {
-        Ok(Self { bytes: body.take()?.into_bytes().await?, schema: PhantomData })
+        Ok(Self { bytes: collect(body.take()?).await?, schema: PhantomData })
     }
 }
 
@@ -112,7 +124,7 @@ impl<'a, S: Type> ApiExtractor<'a> for RawBatch<S> {
             }
             None => return Err(ContentTypeError::ExpectContentType.into()),
         };
-        Ok(Self { bytes: body.take()?.into_bytes().await?, format, schema: PhantomData })
+        Ok(Self { bytes: collect(body.take()?).await?, format, schema: PhantomData })
     }
 }
 

@@ -118,7 +118,7 @@ impl<R: RequiredRole> Caller<R> {
         let Some(authenticator) = request.data::<Authenticator>() else {
             return Err(Problem::internal(&AuthError::Unavailable));
         };
-        let from = request.remote_addr().as_socket_addr().map(|address| address.ip().to_canonical());
+        let from = address(request);
         let principal = authenticator.authenticate(request.headers(), from).await.map_err(refusal)?;
         if let Some(slot) = request.data::<CallerSlot>() {
             // Set once per request; a second extractor would find the same principal.
@@ -132,6 +132,11 @@ impl<R: RequiredRole> Caller<R> {
         }
         Ok(Self { principal, role: PhantomData })
     }
+}
+
+/// Where a request comes from; a Unix socket has no address.
+pub(super) fn address(request: &Request) -> Option<IpAddr> {
+    request.remote_addr().as_socket_addr().map(|address| address.ip().to_canonical())
 }
 
 /// Method and path as the document has them: the path of the request may hold anything.
@@ -165,6 +170,11 @@ pub(super) fn refusal(error: AuthError) -> Problem {
             StatusCode::UNAUTHORIZED,
             "malformed_credentials",
             format!("The Authorization header cannot be read: {reason}."),
+        ),
+        AuthError::SeveralTenants => Problem::new(
+            StatusCode::BAD_REQUEST,
+            "several_tenants",
+            "Send at most one header X-Tenant.",
         ),
         AuthError::Several => Problem::new(
             StatusCode::BAD_REQUEST,

@@ -44,8 +44,8 @@ use self::{
     metrics::MetricsApi,
     middleware::{
         budget::{self, Budget},
-        cors, decompress, drain, head, limits, linger, observe, panics, parameters, problems, refusals,
-        security_headers,
+        cors, decompress, denials, drain, head, limits, linger, observe, panics, parameters, problems,
+        refusals, security_headers,
     },
     query::QueryApi,
     root::RootApi,
@@ -144,6 +144,7 @@ fn front<A: OpenApi + 'static>(operations: A, state: &ApiState) -> BoxEndpoint<'
     let metrics = Arc::clone(&state.metrics);
 
     paths(operations, &document)
+        .around(denials::note)
         .data(Arc::clone(&state.authenticator))
         .around(move |next, request| parameters::check(next, request, Arc::clone(&known)))
         .around(move |next, request| budget::hold(next, request, Arc::clone(&budget)))

@@ -8,8 +8,8 @@ use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::types::Example;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 
 use super::accounts::{
     RoleName, author, hinted, named, nearest_user, no_such_token, page_rows, problem_of, role_names,
@@ -326,7 +326,9 @@ fn expiry_in(raw: &str) -> Read<OffsetDateTime> {
 
 fn expiry_at(raw: &str) -> Read<OffsetDateTime> {
     match OffsetDateTime::parse(&text(raw)?, &Rfc3339) {
-        Ok(expiry) if expiry > OffsetDateTime::now_utc() => Ok(expiry),
+        Ok(expiry) if expiry > OffsetDateTime::now_utc() => {
+            expiry.checked_to_offset(UtcOffset::UTC).ok_or_else(|| fault("the time is after the year 9999"))
+        }
         Ok(_) => Err(fault("the time is past")),
         Err(_) => Err(fault("expected a time such as 2031-01-31T00:00:00Z")),
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -36,6 +36,8 @@ pub struct App {
     config: Config,
     database: Database,
     listeners: Vec<Listener>,
+    /// Asks for the certificate to be read again.
+    hangup: Signal,
     tls: Option<Arc<Tls>>,
     auth: Arc<Auth>,
     ingest: Arc<Ingest>,
@@ -46,7 +48,9 @@ pub struct App {
 
 /// Opens the database and binds the addresses. Nothing is served yet.
 pub async fn build(config: Config) -> Result<App, AppError> {
-    // First, as it fails fast and names whoever holds the port.
+    // Taken over at once: the signal's default is to end the process.
+    let hangup = signal(SignalKind::hangup()).map_err(AppError::Serve)?;
+    // Next, as it fails fast and names whoever holds the port.
     let tls = load_certificate(&config.server)?;
     let listeners = listen::bind(&config.server.listen, tls.as_ref())?;
     warn_if_exposed(&listeners);
@@ -61,7 +65,7 @@ pub async fn build(config: Config) -> Result<App, AppError> {
         server::connections_within_limits(config.server.connections),
         config.server.connections_per_address,
     );
-    Ok(App { config, database, listeners, tls, auth, ingest, places, metrics, cursor_key })
+    Ok(App { config, database, listeners, hangup, tls, auth, ingest, places, metrics, cursor_key })
 }
 
 impl App {
@@ -76,8 +80,6 @@ impl App {
 
     /// Serves until `stop` completes. What was accepted by then is finished, everything else refused.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), AppError> {
-        // Taken over at once: the signal's default is to end the process.
-        let hangup = signal(SignalKind::hangup()).map_err(AppError::Serve)?;
         for Listener { address, .. } in &self.listeners {
             info!(%address, "listening on {address}");
         }
@@ -89,14 +91,14 @@ impl App {
             stopped(stopping.clone()),
         ));
         let credentials = tokio::spawn(Arc::clone(&self.auth).watch(stopped(stopping.clone())));
+        let (ended, serving_ended) = oneshot::channel::<()>();
+        let access = tokio::spawn(self.access_events().run(async { drop(serving_ended.await) }));
         let certificate = tokio::spawn(tls::watch(
             self.tls.clone(),
-            hangup,
+            self.hangup,
             Arc::clone(&self.metrics),
             stopped(stopping.clone()),
         ));
-        let (ended, serving_ended) = oneshot::channel::<()>();
-        let access = tokio::spawn(self.access_events().run(async { drop(serving_ended.await) }));
         let state = ApiState {
             authenticator: Arc::new(Arc::clone(&self.auth)),
             probe: Arc::new(ServiceProbe::new(&self.database, &self.auth, &self.ingest, &self.places)),

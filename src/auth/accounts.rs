@@ -83,11 +83,11 @@ impl Auth {
         current: &Secret,
         new: Secret,
     ) -> Result<(), AccountError> {
-        self.verified_hash(login, current).await?;
+        self.verified_hash(login, current, author.ip).await?;
         let issued = Arc::new(self.issue(NewLogin::Password(new)).await?.stored);
         // The hash can be replaced meanwhile by a stronger one of the same password; that happens once.
         for _ in 0..2 {
-            let hash = self.verified_hash(login, current).await?;
+            let hash = self.verified_hash(login, current, author.ip).await?;
             let (author, login, new) = (author.clone(), login.clone(), Arc::clone(&issued));
             let change = async move |pool: PgPool| {
                 replace_password(&pool, &author, &login.tenant, &login.name, &hash, &new).await

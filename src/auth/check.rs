@@ -12,6 +12,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::cache::Fingerprint;
 use super::credential::{Credential, Login};
+use super::failures::network;
 use super::secret::Secret;
 use super::slots::{Place, Queue};
 use super::{Admission, AdmittedToken, Auth, AuthError, Principal, Roles, Tenant, password};
@@ -38,7 +39,7 @@ impl Auth {
         password: &Secret,
         from: Option<IpAddr>,
     ) -> Result<Admission, AuthError> {
-        let presented = self.presented(login, password);
+        let presented = self.presented(login, password, from);
         // Somebody who is at work here must not be stopped by what others try.
         if self.cache.was_right(&presented).await {
             let place = self.slots.enter(Queue::Always)?;
@@ -79,11 +80,16 @@ impl Auth {
     }
 
     /// The stored hash that this password matches.
-    pub(super) async fn verified_hash(&self, login: &Login, password: &Secret) -> Result<String, AuthError> {
+    pub(super) async fn verified_hash(
+        &self,
+        login: &Login,
+        password: &Secret,
+        from: Option<IpAddr>,
+    ) -> Result<String, AuthError> {
         let place = self.slots.enter(Queue::Bounded)?;
         let user = self.find_enabled(login).await?;
         let stored = user.and_then(|user| user.password_hash);
-        self.verify(login, stored.as_deref(), password, self.presented(login, password), place).await?;
+        self.verify(login, stored.as_deref(), password, self.presented(login, password, from), place).await?;
         stored.ok_or(AuthError::Rejected)
     }
 
@@ -103,8 +109,10 @@ impl Auth {
         Ok(token_admission(tenant, token.ok_or(AuthError::Rejected)?))
     }
 
-    fn presented(&self, login: &Login, password: &Secret) -> Fingerprint {
-        self.cache.fingerprint(&[&login.tenant, &login.name, password.reveal()].map(str::as_bytes))
+    /// What was right at one network tells nothing at another, where somebody else may be guessing.
+    fn presented(&self, login: &Login, password: &Secret, from: Option<IpAddr>) -> Fingerprint {
+        let [tenant, name, password] = [&login.tenant, &login.name, password.reveal()].map(str::as_bytes);
+        self.cache.fingerprint(&[tenant, name, password, &network(from)])
     }
 
     async fn find_enabled(&self, login: &Login) -> Result<Option<LoginUser>, AuthError> {

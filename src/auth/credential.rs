@@ -79,6 +79,13 @@ fn basic(encoded: &str) -> Result<Credential, &'static str> {
 
 fn login_name(login: &str) -> Result<Login, &'static str> {
     let (tenant, name) = login.split_once('/').unwrap_or((DEFAULT_TENANT, login));
+    // It would be written down as the name of whoever failed to log in.
+    if [TOKEN_START, MACHINE_SECRET_START]
+        .iter()
+        .any(|start| login.starts_with(start) || name.starts_with(start))
+    {
+        return Err("a token stands in the place of the name; send it as `Authorization: Bearer …`");
+    }
     if name.is_empty() || tenant.is_empty() {
         return Err("the user name is empty");
     }

@@ -11,6 +11,8 @@ pub enum AuthError {
     Malformed(&'static str),
     #[error("the request has more than one Authorization header; send exactly one")]
     Several,
+    #[error("the request has more than one X-Tenant header; send at most one")]
+    SeveralTenants,
     /// Unknown, wrong, disabled, expired and revoked are one answer.
     #[error("the credentials are not valid")]
     Rejected,

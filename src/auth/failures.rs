@@ -174,7 +174,7 @@ fn lock(bucket: &Mutex<Bucket>) -> MutexGuard<'_, Bucket> {
 }
 
 /// What of an address is one client's: all of an IPv4 address, the first half of an IPv6 address.
-fn network(from: Option<IpAddr>) -> Vec<u8> {
+pub(super) fn network(from: Option<IpAddr>) -> Vec<u8> {
     match from.map(|address| address.to_canonical()) {
         None => Vec::new(),
         Some(IpAddr::V4(address)) => address.octets().to_vec(),

@@ -199,7 +199,7 @@ impl Auth {
         credential: Arc<Credential>,
         from: Option<IpAddr>,
     ) -> Result<Arc<Principal>, AuthError> {
-        let key = self.fingerprint(&credential);
+        let key = self.fingerprint(&credential, from);
         let admitted = match self.cache.admission(&key).await {
             Some(admission) => Ok(admission),
             None => self.check_once(key, Arc::clone(&credential), from).await,
@@ -239,14 +239,20 @@ impl Auth {
         let name = match (named.next(), named.next()) {
             (None, _) => return Ok(principal),
             (Some(name), None) => name.to_str().map_err(|_| AuthError::NoSuchTenant)?.to_owned(),
-            (Some(_), Some(_)) => return Err(AuthError::Malformed("X-Tenant is there more than once")),
+            (Some(_), Some(_)) => return Err(AuthError::SeveralTenants),
         };
         if name == principal.tenant.name {
             return Ok(principal);
         }
+        let is_possible = name::check_tenant_name(&name).is_ok();
         if !principal.roles.contains(Role::Superadmin) {
-            self.refusals.note_denial(&principal, from, Wanted::Tenant(name));
+            // What no tenant can be called is not repeated: it can be long.
+            let wanted = if is_possible { name } else { String::new() };
+            self.refusals.note_denial(&principal, from, Wanted::Tenant(wanted));
             return Err(AuthError::OtherTenant);
+        }
+        if !is_possible {
+            return Err(AuthError::NoSuchTenant);
         }
         let control = self.control.clone();
         let found = tokio::spawn(async move { find_tenant(&control, &name).await });
@@ -286,14 +292,20 @@ impl Auth {
         })
     }
 
-    fn fingerprint(&self, credential: &Credential) -> Fingerprint {
+    /// A password is admitted at the network where it was checked, and nowhere else without being counted:
+    /// otherwise whoever is slowed down could go on guessing here.
+    fn fingerprint(&self, credential: &Credential, from: Option<IpAddr>) -> Fingerprint {
         let generation = self.generation.load(Ordering::Acquire).to_be_bytes();
-        let parts = match credential {
-            Credential::Password { login, password } => [&login.tenant, &login.name, password.reveal()],
-            Credential::MachineSecret { login, secret } => [&login.tenant, &login.name, secret.reveal()],
-            Credential::Token { tenant, token } => [tenant, "", token.reveal()],
+        let (parts, network) = match credential {
+            Credential::Password { login, password } => {
+                ([&login.tenant, &login.name, password.reveal()], failures::network(from))
+            }
+            Credential::MachineSecret { login, secret } => {
+                ([&login.tenant, &login.name, secret.reveal()], Vec::new())
+            }
+            Credential::Token { tenant, token } => ([tenant, "", token.reveal()], Vec::new()),
         };
         let [tenant, name, secret] = parts.map(str::as_bytes);
-        self.cache.fingerprint(&[&generation, tenant, name, secret])
+        self.cache.fingerprint(&[&generation, tenant, name, secret, &network])
     }
 }

@@ -71,7 +71,7 @@ impl Refusals {
         };
         let denial = Denial {
             tenant: Arc::clone(&principal.tenant),
-            user: principal.user.clone(),
+            user: principal.name_in(&principal.tenant.name),
             token_prefix: principal.token_prefix.clone(),
             from,
             wanted,

@@ -197,13 +197,17 @@ impl Ingest {
             Ok(queue) => queue,
             Err(error) => return vec![Err(error); count],
         };
-        let (ticket, answer) = match queue.push(events, &recorder, mode, || self.active_tenants()) {
+        let (ticket, mut answer) = match queue.push(events, &recorder, mode, || self.active_tenants()) {
             Ok(pushed) => pushed,
             Err(error) => return vec![Err(error); count],
         };
-        match timeout(self.limits.answer_timeout, answer).await {
+        match timeout(self.limits.answer_timeout, &mut answer).await {
             Ok(Ok(outcomes)) => outcomes,
-            Ok(Err(_)) | Err(_) => ticket.abandon(),
+            Ok(Err(_)) | Err(_) => {
+                let outcomes = ticket.abandon();
+                // The answer may have been given meanwhile.
+                answer.try_recv().unwrap_or(outcomes)
+            }
         }
     }
 

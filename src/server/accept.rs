@@ -57,7 +57,13 @@ impl<H: Handler> Accept<H> {
                     );
                 }
                 Err(error) if concerns_one(&error) => {}
-                Err(error) => sleep(trouble.next_pause(&error)).await,
+                Err(error) => {
+                    let pause = trouble.next_pause(&error);
+                    tokio::select! {
+                        () = sleep(pause) => {}
+                        _stopping = phase.wait_for(|phase| *phase != Phase::Serving) => return,
+                    }
+                }
             }
         }
     }

@@ -13,7 +13,7 @@ use super::{Body, Refusal};
 
 #[derive(Debug)]
 pub(super) struct Activity {
-    /// Requests that are being answered, to the last byte of the answer.
+    /// Requests that are being answered, until hyper has all of the answer.
     in_flight: AtomicUsize,
     /// When the last of them began or ended.
     last: Mutex<Instant>,
@@ -63,8 +63,9 @@ impl Activity {
 
     /// Since when no request is being answered.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        (self.in_flight.load(Ordering::Acquire) == 0).then_some(last)
+        // In this order: the end of a request is noted before it is counted.
+        let is_idle = self.in_flight.load(Ordering::Acquire) == 0;
+        is_idle.then(|| *self.last.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn set_upgraded(&self) {
@@ -90,7 +91,7 @@ impl Drop for InFlight {
     }
 }
 
-/// The body of an answer; while it lives, its request is in flight.
+/// The body of an answer; while hyper has not taken all of it, its request is in flight.
 pub(super) struct Answering {
     pub(super) body: Body,
     pub(super) _in_flight: InFlight,

@@ -21,13 +21,12 @@ use super::{Handler, Peer, Phase, Refusal};
 
 /// Longest pieces in which a body is read and an answer written.
 const BUFFER_MAX_BYTES: usize = 64 << 10;
-const HTTP2_STREAMS_MAX: u32 = 128;
+const HTTP2_STREAMS_MAX: u32 = 64;
 /// What a client may send before anybody reads it.
 const HTTP2_STREAM_WINDOW_BYTES: u32 = 256 << 10;
 const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
-/// A client that does not answer a ping is gone.
+/// A client that takes none of it for too long is gone.
 const HTTP2_PING_EVERY: Duration = Duration::from_secs(30);
-const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) struct Protocol {
     builder: Builder<TokioExecutor>,
@@ -56,7 +55,7 @@ impl Protocol {
             .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
             .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
             .keep_alive_interval(HTTP2_PING_EVERY)
-            .keep_alive_timeout(HTTP2_PING_TIMEOUT);
+            .keep_alive_timeout(timeouts.write);
         Self { builder, timeouts, proxies }
     }
 
@@ -92,8 +91,8 @@ impl Protocol {
                 _ended = &mut connection => return,
                 changed = phase.changed() => match *phase.borrow() {
                     Phase::Serving if changed.is_ok() => {}
-                    Phase::Draining => connection.as_mut().graceful_shutdown(),
-                    Phase::Serving | Phase::Closing => return,
+                    Phase::Draining if changed.is_ok() => connection.as_mut().graceful_shutdown(),
+                    Phase::Serving | Phase::Draining | Phase::Closing => return,
                 },
             }
         }

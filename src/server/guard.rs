@@ -51,8 +51,12 @@ pub(super) struct Guard<T> {
     head_since: Option<Instant>,
     /// Nothing more is let through.
     is_shut: bool,
+    /// The body at hand is none.
+    is_broken: bool,
     /// Fires at or before the deadline for reading.
     timer: Pin<Box<Sleep>>,
+    /// When the client last took some of an answer.
+    taken_at: Instant,
     /// There while the client does not take what is written.
     stalled: Option<Pin<Box<Sleep>>>,
     lingering: Option<Lingering>,
@@ -82,7 +86,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Guard<T> {
             cleared: 0,
             head_since: Some(opened),
             is_shut: false,
+            is_broken: false,
             timer: Box::pin(sleep_until(opened + timeouts.head)),
+            taken_at: opened,
             stalled: None,
             lingering: None,
         }
@@ -105,6 +111,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Guard<T> {
                 Next::Refuse(why) => self.refuse(why),
                 Next::More => break,
                 Next::Broken => {
+                    // Nothing more is let through, and the client is given time to read why.
+                    self.is_broken = true;
                     return Err(io::Error::new(
                         io::ErrorKind::InvalidData,
                         "the chunks of the body are not valid",
@@ -164,9 +172,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Guard<T> {
             let due = if self.held.is_empty() { Due::Close } else { Due::Refuse };
             return Some((since + self.timeouts.head, due));
         }
+        // hyper may hold the rest of an answer that the client is still taking.
+        let idle_since = self.activity.idle_since().filter(|_| self.stalled.is_none());
         // While a request is in flight, look again after as long.
-        let idle_since = self.activity.idle_since().unwrap_or_else(Instant::now);
-        Some((idle_since + self.timeouts.idle, Due::Close))
+        let since = idle_since.map_or_else(Instant::now, |since| since.max(self.taken_at));
+        Some((since + self.timeouts.idle, Due::Close))
     }
 
     /// Waits for the deadline. The timer is set anew only when it has fired or would fire too late: most
@@ -234,6 +244,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Guard<T> {
     ) -> Poll<io::Result<R>> {
         if written.is_ready() {
             self.stalled = None;
+            self.taken_at = Instant::now();
             return written;
         }
         let patience = self.timeouts.write;
@@ -297,7 +308,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<T> {
             let shut = Pin::new(&mut self.transport).poll_shutdown(context);
             ready!(self.unless_stalled(context, shut))?;
         }
-        if self.is_shut {
+        if self.is_shut || self.is_broken {
             ready!(self.poll_linger(context));
         }
         Poll::Ready(Ok(()))

@@ -92,13 +92,15 @@ pub async fn page_of_tenants(pool: &PgPool, after: &str, limit: i64) -> sqlx::Re
 }
 
 pub async fn find_tenant(pool: &PgPool, name: &str) -> sqlx::Result<Option<TenantRow>> {
-    sqlx::query_as!(
-        TenantRow,
-        "SELECT tenant_id, name, log_id, created_at FROM tenants WHERE name = $1",
-        name
-    )
-    .fetch_optional(pool)
-    .await
+    let tenant = || {
+        sqlx::query_as!(
+            TenantRow,
+            "SELECT tenant_id, name, log_id, created_at FROM tenants WHERE name = $1",
+            name
+        )
+        .fetch_optional(pool)
+    };
+    read(pool, tenant).await
 }
 
 /// Makes a tenant together with the head of its empty log. Its event is for the installation's operators,

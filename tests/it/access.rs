@@ -324,9 +324,10 @@ async fn what_is_not_to_be_recorded_is_not(server: Arc<Server>) {
         .problem(401, "invalid_credentials");
     let denied = server.client.post("/events").user("ann", PASSWORD).json(event("t")).send().await;
     denied.problem(403, "role_missing");
-    eventually(async || count(&server.database, WAITING).await == 0).await;
     server.stop().await;
     assert_eq!(own_events(&server.database, "default").await, Vec::<Value>::new());
+    // Changes wait for an instance that records them.
+    assert!(count(&server.database, WAITING).await >= 2);
 }
 
 async fn an_outage_of_the_database_loses_no_event(server: Arc<Server>) {

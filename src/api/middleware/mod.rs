@@ -3,6 +3,7 @@
 pub(super) mod budget;
 pub(super) mod cors;
 pub(super) mod decompress;
+pub(super) mod denials;
 pub(super) mod drain;
 pub(super) mod head;
 pub(super) mod limits;

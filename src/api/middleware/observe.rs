@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use http::{Method, StatusCode};
+use percent_encoding::percent_decode_str;
 use poem::{Endpoint, Request, Response, Result, web::RemoteAddr};
 use poem_openapi::OperationId;
 use tracing::Instrument;
@@ -110,12 +111,15 @@ impl Drop for Record {
 /// Without the query: it holds what people search for. Escaped: it goes into a log. A token that somebody puts
 /// in the place of its prefix is not written down.
 fn shown(path: &str) -> String {
-    let shown =
-        |segment: &str| match [TOKEN_START, MACHINE_SECRET_START].iter().any(|it| segment.contains(it)) {
-            true => "(secret)".to_owned(),
-            false => segment.escape_default().to_string(),
-        };
+    let shown = |segment: &str| match holds_secret(&percent_decode_str(segment).decode_utf8_lossy()) {
+        true => "(secret)".to_owned(),
+        false => segment.escape_default().to_string(),
+    };
     path.split('/').map(shown).collect::<Vec<_>>().join("/")
+}
+
+fn holds_secret(segment: &str) -> bool {
+    [TOKEN_START, MACHINE_SECRET_START].iter().any(|start| segment.contains(start))
 }
 
 /// The address alone where there is one; a Unix socket has none, and proxies do not tell the port.
