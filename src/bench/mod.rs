@@ -163,11 +163,11 @@ async fn restart(installation: &Installation, server: Server) -> anyhow::Result<
     ])
 }
 
-/// Many logins at once, of which one is right.
+/// Many logins at once, of which one is right. Each of another name, as guesses at one are soon slowed down.
 async fn log_in(installation: &Installation) -> anyhow::Result<()> {
     let mut logins = JoinSet::new();
     for n in 0..LOGINS {
-        let wrong = basic(USER, &format!("wrong {n}"))?;
+        let wrong = basic(&format!("nobody{n}"), "wrong")?;
         let mut client = Client::connect(installation.address).await?;
         logins.spawn(async move { client.get("/status", Some(&wrong)).await });
     }
