@@ -19,6 +19,7 @@ tests![
     a_failed_token_is_recorded_without_its_text,
     a_flood_of_names_is_summed_up,
     a_denial_is_recorded_once_with_what_was_missing,
+    an_attempt_at_a_superadmin_is_recorded,
     a_change_is_moved_into_the_log_of_its_tenant,
     a_change_is_recorded_once_whoever_died_in_between,
     several_instances_record_a_change_once,
@@ -217,6 +218,22 @@ async fn a_denial_is_recorded_once_with_what_was_missing(server: Arc<Server>) {
     assert_eq!(of_default.len(), 1, "{of_default:#?}");
     assert_eq!(of_default[0]["data"]["operation"], "GET /api/v1/events");
     assert!(token.contains(of_default[0]["data"]["token"].as_str().unwrap()));
+}
+
+async fn an_attempt_at_a_superadmin_is_recorded(server: Arc<Server>) {
+    let instance = recording(&server, &[AccessKind::Denials]).await;
+    instance.add_user("anna", PASSWORD, "admin").await;
+    let path = format!("/users/{ADMIN}/password");
+    let attempt = instance.client.request(http::Method::PUT, &path).user("anna", PASSWORD);
+    attempt
+        .json(json!({"password": "known to anna"}).to_string())
+        .send()
+        .await
+        .problem(403, "superadmin_needed");
+    instance.stop().await;
+    let recorded = own_events(&server.database, "default").await;
+    assert_eq!(recorded.len(), 1, "{recorded:#?}");
+    assert_eq!((&recorded[0]["user"], &recorded[0]["data"]["role"]), (&json!("anna"), &json!("superadmin")));
 }
 
 async fn a_change_is_moved_into_the_log_of_its_tenant(server: Arc<Server>) {

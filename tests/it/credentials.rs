@@ -16,6 +16,7 @@ tests![
     whoever_is_not_let_in_gets_the_same_answer,
     credentials_that_cannot_be_read_say_why,
     two_credentials_are_refused,
+    two_tenants_are_refused,
     a_revoked_token_and_a_removed_user_are_soon_out,
     the_login_is_checked_before_the_body_is_read,
 ];
@@ -110,6 +111,7 @@ async fn credentials_that_cannot_be_read_say_why(server: Arc<Server>) {
         ("Basic !!!", "not base64"),
         ("Basic YWRtaW4", "not base64"),
         (&format!("Basic {}", encode(b"admin")), "no `:`"),
+        (&format!("Basic {}", encode(b"evl_default_x:")), "a token stands in the place of the name"),
         (&format!("Basic {}", encode(b":secret")), "the user name is empty"),
         (&format!("Basic {}", encode(b"adm\xffin:x")), "not UTF-8"),
         (&format!("Basic {}", encode(b"admin:secret\n")), "control character"),
@@ -145,6 +147,11 @@ async fn two_credentials_are_refused(server: Arc<Server>) {
         let request = server.client.get("/events").anonymous().header("authorization", &joined);
         assert_challenged(&request.send().await, "malformed_credentials");
     }
+}
+
+async fn two_tenants_are_refused(server: Arc<Server>) {
+    let request = server.client.get("/me").header("x-tenant", DEFAULT_TENANT).header("x-tenant", "acme");
+    request.send().await.problem(400, "several_tenants");
 }
 
 async fn a_revoked_token_and_a_removed_user_are_soon_out(server: Arc<Server>) {

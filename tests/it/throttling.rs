@@ -14,6 +14,7 @@ use crate::http::{Client, Response};
 
 tests![
     a_guesser_is_slowed_down_and_the_victim_comes_in_from_elsewhere,
+    a_password_that_is_in_use_elsewhere_is_nothing_to_guess_at,
     who_was_right_is_not_stopped_by_a_guesser_at_the_same_address,
     a_password_that_is_no_longer_right_opens_no_way_around,
     being_slowed_down_tells_nothing_about_who_exists,
@@ -73,6 +74,15 @@ async fn a_guesser_is_slowed_down_and_the_victim_comes_in_from_elsewhere(server:
 
     log_in(&server.client.from(ELSEWHERE), "ann", PASSWORD).await.json(200);
     log_in(&guesser, ADMIN, PASSWORD).await.json(200);
+}
+
+async fn a_password_that_is_in_use_elsewhere_is_nothing_to_guess_at(server: Arc<Server>) {
+    server.add_user("ann", PASSWORD, "reader").await;
+    log_in(&server.client.from(ELSEWHERE), "ann", PASSWORD).await.json(200);
+    let guesser = server.client.from(GUESSER);
+    assert_eq!(guess(&guesser, "ann").await, slowed_down());
+    log_in(&guesser, "ann", PASSWORD).await.problem(429, "too_many_failures");
+    log_in(&server.client.from(ELSEWHERE), "ann", PASSWORD).await.json(200);
 }
 
 async fn who_was_right_is_not_stopped_by_a_guesser_at_the_same_address(server: Arc<Server>) {

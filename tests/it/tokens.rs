@@ -94,6 +94,7 @@ async fn what_is_wrong_with_a_token_is_told_in_its_place(server: Arc<Server>) {
         (json!({"roles": ["writer"], "expires_in": "90"}), "/expires_in", "90d"),
         (json!({"roles": ["writer"], "expires_at": "tomorrow"}), "/expires_at", "2031-01-31"),
         (json!({"roles": ["writer"], "expires_at": "2001-01-01T00:00:00Z"}), "/expires_at", "past"),
+        (json!({"roles": ["writer"], "expires_at": "9999-12-31T23:59:59-23:00"}), "/expires_at", "9999"),
         (json!({"roles": ["writer"], "label": "x".repeat(129)}), "/label", "128"),
         (json!({"roles": ["writer"], "label": "a\r\nb"}), "/label", "control"),
         (
