@@ -176,3 +176,33 @@ async fn a_refused_client_has_time_to_read_the_answer() {
     drop(client);
     closing.await.unwrap().unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_still_being_taken_is_no_idleness() {
+    let mut connection = connection();
+    connection.send(GET).await;
+    assert_eq!(connection.through().await, GET);
+    // hyper has all of the answer; the client has not.
+    drop(connection.activity.begin());
+    let Connection { mut client, guard, .. } = connection;
+    let (mut reading, mut writing) = tokio::io::split(guard);
+    let end = tokio::spawn(async move {
+        assert_eq!(reading.read(&mut [0; 8]).await.unwrap(), 0);
+        Instant::now()
+    });
+    let answer = [7; 2 * PIPE_BYTES];
+    let take = async {
+        for _ in 0..answer.len() {
+            sleep(2).await;
+            client.read_u8().await.unwrap();
+        }
+    };
+    let write = async {
+        writing.write_all(&answer).await.unwrap();
+        Instant::now()
+    };
+    let begun = Instant::now();
+    let (written, ()) = tokio::join!(write, take);
+    assert!(written - begun > TIMEOUTS.idle, "it took long enough to be a test");
+    assert!(end.await.unwrap() - written >= TIMEOUTS.idle);
+}
