@@ -64,8 +64,12 @@ fn peak_kib(service: &Service) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_thousand_wrong_logins_at_once_stop_nobody_and_take_bounded_memory() {
     let _alone = ALONE.lock().await;
-    // Two thousand clients of a busy machine may take long to say something.
-    let service = Service::start(&[("EVENTLOGGER_SERVER__HEAD_TIMEOUT_SECONDS", "120")]).await;
+    // Two thousand clients of a busy machine may take long to say something, and here many have one address.
+    let service = Service::start(&[
+        ("EVENTLOGGER_SERVER__HEAD_TIMEOUT_SECONDS", "120"),
+        ("EVENTLOGGER_SERVER__CONNECTIONS_PER_ADDRESS", "10000"),
+    ])
+    .await;
     let journal = Arc::new(Journal::new("login flood", 1));
     let is_over = Arc::new(AtomicBool::new(false));
     let writing = tokio::spawn({
