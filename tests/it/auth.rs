@@ -97,13 +97,14 @@ pub(crate) async fn eventually(condition: impl AsyncFn() -> bool) {
 }
 
 /// Sends all of them at once, each from an address of its own, and counts the outcomes.
-async fn all_at_once(auth: &Arc<Auth>, requests: Vec<HeaderMap>) -> HashMap<Result<(), String>, usize> {
+async fn all_at_once(
+    auth: &Arc<Auth>,
+    requests: impl IntoIterator<Item = (HeaderMap, Option<IpAddr>)>,
+) -> HashMap<Result<(), String>, usize> {
     let tasks: Vec<_> = requests
         .into_iter()
-        .zip(u32::from(Ipv4Addr::new(10, 0, 0, 1))..)
         .map(|(request, from)| {
             let auth = Arc::clone(auth);
-            let from = Some(Ipv4Addr::from(from).into());
             tokio::spawn(async move { auth.authenticate(&request, from).await })
         })
         .collect();
@@ -183,7 +184,7 @@ async fn names_of_one_tenant_mean_nothing_in_another(pool: PgPool) {
 async fn two_hundred_cold_logins_at_once_are_one_check(pool: PgPool) {
     let auth = auth_with_tenant(&pool).await;
     add_user(&pool, DEFAULT_TENANT, "ann", "secret", &["reader"]).await;
-    let outcomes = all_at_once(&auth, vec![basic("ann", "secret"); 200]).await;
+    let outcomes = all_at_once(&auth, vec![(basic("ann", "secret"), FROM); 200]).await;
     assert_eq!(outcomes, HashMap::from([(Ok(()), 200)]));
     assert_eq!(auth.argon2_runs(), 1);
     log_in(&auth, "ann", "secret").await.unwrap();
@@ -193,7 +194,8 @@ async fn two_hundred_cold_logins_at_once_are_one_check(pool: PgPool) {
 /// A thousand unknown users at once, with hashes slow enough that the flood is there before the first
 /// checks end. Returns once somebody was turned away.
 async fn flood(auth: &Arc<Auth>) -> tokio::task::JoinHandle<HashMap<Result<(), String>, usize>> {
-    let requests = (0..1_000).map(|i| basic(&format!("nobody{i}"), "x")).collect();
+    let address = |n: u32| Some(Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 1)) + n).into());
+    let requests: Vec<_> = (0..1_000).map(|n| (basic(&format!("nobody{n}"), "x"), address(n))).collect();
     let flood = tokio::spawn({
         let auth = Arc::clone(auth);
         async move { all_at_once(&auth, requests).await }
