@@ -6,7 +6,7 @@ use poem::Request;
 use poem_openapi::Enum;
 
 use super::caller::{address, refusal};
-use super::problem::{Fault, Problem, is_outage};
+use super::problem::{Fault, Problem, capitalised, is_outage};
 use crate::auth::{AccountError, Auth, Principal, Role, Roles};
 use crate::event::nearest_name;
 use crate::store::principals::users::page_of_users;
@@ -106,11 +106,7 @@ fn refused(error: &ChangeError) -> Problem {
 
 /// Errors begin small and have no full stop; details are sentences.
 fn sentence(error: &ChangeError) -> String {
-    let text = error.to_string();
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_uppercase().collect::<String>()).unwrap_or_default()
-        + letters.as_str()
-        + "."
+    format!("{}.", capitalised(&error.to_string()))
 }
 
 /// Who never got a session changed nothing; whoever lost one may have.

@@ -25,7 +25,7 @@ const HTTP2_STREAMS_MAX: u32 = 64;
 /// What a client may send before anybody reads it.
 const HTTP2_STREAM_WINDOW_BYTES: u32 = 256 << 10;
 const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
-/// A client that takes none of it for too long is gone.
+/// A client that does not answer a ping in the time for taking some of an answer is gone.
 const HTTP2_PING_EVERY: Duration = Duration::from_secs(30);
 
 pub(super) struct Protocol {

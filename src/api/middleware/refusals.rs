@@ -5,7 +5,10 @@ use std::sync::Arc;
 use http::StatusCode;
 use poem::{Endpoint, Request, Response, Result};
 
-use crate::{api::problem::Problem, server::Refusal};
+use crate::{
+    api::problem::{Problem, capitalised},
+    server::Refusal,
+};
 
 pub(crate) async fn answer<E: Endpoint<Output = Response>>(
     next: Arc<E>,
@@ -54,9 +57,4 @@ fn explain(refusal: Refusal) -> Problem {
 
 fn too_large(detail: &str) -> Problem {
     Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", detail)
-}
-
-fn capitalised(sentence: &str) -> String {
-    let mut letters = sentence.chars();
-    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
 }

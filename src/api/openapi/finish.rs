@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::{errors, schemas};
-use crate::api::caller::ROLE_MARKER;
+use crate::api::{caller::ROLE_MARKER, problem::capitalised};
 
 /// The derived document, finished.
 pub fn finish_spec(derived: &str) -> Value {
@@ -91,11 +91,6 @@ fn header_name(name: &str) -> String {
         "www-authenticate" => "WWW-Authenticate".to_owned(),
         lower => lower.split('-').map(capitalised).collect::<Vec<_>>().join("-"),
     }
-}
-
-fn capitalised(word: &str) -> String {
-    let mut letters = word.chars();
-    letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
 }
 
 /// Generators match media types as text: `application/json; charset=utf-8` is an unknown one to them.
