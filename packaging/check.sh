@@ -35,8 +35,9 @@ install_components() {
         rustup component add rustfmt clippy >&2 || warn "rustfmt or clippy could not be installed"
 }
 
-# Slow tests are marked #[ignore].
+# Slow tests are marked #[ignore]. Backtraces of the failures that tests provoke on purpose would bury the others.
 run_tests() {
+    export RUST_BACKTRACE=0
     if [[ ${1:-} == --long ]]; then
         cargo test --locked -- --include-ignored
     else

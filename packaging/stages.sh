@@ -9,10 +9,14 @@
 # COMMAND may be a function; it runs without this environment's settings. For a new word in NEEDS write a function
 # `need_<word>`: it makes the tool ready, in a folder below `check_folder` and nowhere else, and keeps it there for the
 # next run. Where it cannot, it says on standard output, in one line, what is missing and how to get it, and fails; its
-# other output goes to standard error. The stage is then skipped, except in CI, where nothing may be missing.
+# other output goes to standard error. The stage is then skipped, except in CI, where nothing may be missing that can
+# be installed. What no installing can bring, as the machine or its network do not allow it, is told by the exit code
+# $beyond_this_machine, and skipped in CI too.
+readonly beyond_this_machine=2
 
 passed=()
 failed=()
+failed_outputs=()
 skipped=()
 
 stage() { stage_with "" "$@"; }
@@ -23,20 +27,26 @@ stage_with() {
     say "== $name"
     for need in $needs; do
         missing=$("need_$need") || {
-            skip "$name" "$missing" "$started"
+            skip "$?" "$name" "$missing" "$started"
             return
         }
     done
-    if without_settings_here "$@"; then
+    mkdir -p "$(check_folder)/output"
+    if without_settings_here "$@" 2>&1 | tee "$(output_of "$name")"; then
         passed+=("$(timed "$started" "$name")")
     else
         failed+=("$(timed "$started" "$name")")
+        failed_outputs+=("$(output_of "$name")")
     fi
 }
 
-# skip NAME WHY STARTED
+output_of() { printf '%s/output/%s\n' "$(check_folder)" "${1// /-}"; }
+
+# skip CODE NAME WHY STARTED
 skip() {
-    if [[ ${CI:-} == true ]]; then
+    local code=$1
+    shift
+    if [[ ${CI:-} == true && $code != "$beyond_this_machine" ]]; then
         warn "$1 cannot run and may not be skipped here: $2"
         failed+=("$(timed "$3" "$1: $2")")
     else
@@ -66,12 +76,16 @@ provide() {
     "$@" >&2 && printf '%s\n' "$key" >"$folder/key"
 }
 
+# Last of all, and with how the failures ended, because whoever reads a long log reads its end.
 summarise() {
-    local line
+    local line file
     say ""
     for line in ${passed[@]+"${passed[@]}"}; do say "passed  $line"; done
     for line in ${skipped[@]+"${skipped[@]}"}; do say "skipped $line"; done
     for line in ${failed[@]+"${failed[@]}"}; do say "FAILED  $line"; done
+    for file in ${failed_outputs[@]+"${failed_outputs[@]}"}; do
+        say "" "== the end of ${file##*/}" "$(tail -n 40 "$file")" ""
+    done
     say "stages: ${#passed[@]} passed, ${#failed[@]} failed, ${#skipped[@]} skipped"
     ((${#failed[@]} == 0))
 }

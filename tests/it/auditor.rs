@@ -35,7 +35,7 @@ pub async fn audit(database: &PgPool) {
         );
         assert_eq!(tree_root(&leaves).as_slice(), head.get::<&[u8], _>("root"), "tenant {tenant}: root");
         let frontier: Vec<u8> = perfect_roots(&leaves).concat();
-        assert_eq!(frontier, head.get::<Vec<u8>, _>("frontier"), "tenant {tenant}: frontier");
+        assert!(frontier == head.get::<Vec<u8>, _>("frontier"), "tenant {tenant}: frontier");
         audit_tiles(database, tenant, &leaves).await;
         audit_keys(database, tenant, &leaves).await;
     }
@@ -89,7 +89,7 @@ async fn audit_events(database: &PgPool, tenant: i32, log_id: Uuid, last_micros:
             Some(payload) => commit("audit/payload/v1", row.get("payload_salt"), payload),
             None => [0; 32],
         });
-        assert_eq!(entry, row.get::<Vec<u8>, _>("entry"), "tenant {tenant}, seq {seq}: entry");
+        assert!(entry == row.get::<Vec<u8>, _>("entry"), "tenant {tenant}, seq {seq}: entry");
         leaves.push(leaf(&entry));
     }
     assert!(before.0 == 0 || before.0 == last_micros, "tenant {tenant}: the head knows the last time");
@@ -152,7 +152,7 @@ async fn audit_tiles(database: &PgPool, tenant: i32, leaves: &[Hash]) {
     .fetch_all(database)
     .await
     .expect("tiles");
-    assert_eq!(stored, expected, "tenant {tenant}: tiles");
+    assert!(stored == expected, "tenant {tenant}: tiles");
     let misdated: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM tiles t
          WHERE tenant_id = $1 AND level = 0
