@@ -39,9 +39,9 @@ lay_root() {
         if [[ -L /$name ]]; then
             cp --no-dereference "/$name" "$folder/root/$name"
         elif [[ -d /$name ]]; then
-            mkdir -p "$folder/upper/$name" "$folder/work/$name" "$folder/root/$name"
+            mkdir -p "$folder/changes/$name" "$folder/scratch/$name" "$folder/root/$name"
             mount -t overlay evl-systemd "$folder/root/$name" \
-                -o "lowerdir=/$name,upperdir=$folder/upper/$name,workdir=$folder/work/$name"
+                -o "lowerdir=/$name,upperdir=$folder/changes/$name,workdir=$folder/scratch/$name"
         fi
     done
     mkdir "$folder"/root/{dev,proc,run,srv,sys} && mkdir -m 1777 "$folder/root/tmp"
