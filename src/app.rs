@@ -4,13 +4,14 @@ mod database;
 mod probe;
 mod service;
 
-pub use database::{Database, ensure_first_user, open_store};
+pub use database::{Database, ensure_first_user, open_integrity, open_store};
 pub use service::{App, build};
 
 use std::path::PathBuf;
 
 use crate::auth::FirstUserError;
 use crate::auth::password::PasswordError;
+use crate::integrity::IntegrityError;
 use crate::postgres::ClusterError;
 use crate::server::listen::ListenError;
 use crate::server::tls::TlsError;
@@ -37,6 +38,8 @@ pub enum AppError {
     Random(#[source] getrandom::Error),
     #[error(transparent)]
     Password(#[from] PasswordError),
+    #[error(transparent)]
+    Integrity(#[from] IntegrityError),
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error(transparent)]

@@ -5,6 +5,7 @@ pub mod event;
 pub mod json;
 pub mod merkle;
 pub mod query;
+pub mod tlog;
 
 // PostgreSQL.
 pub mod postgres;
@@ -14,6 +15,7 @@ pub mod store;
 pub mod access;
 pub mod auth;
 pub mod ingest;
+pub mod integrity;
 pub mod lifecycle;
 pub mod metrics;
 
@@ -29,3 +31,4 @@ pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod telemetry;
+pub mod verify;

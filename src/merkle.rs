@@ -5,6 +5,17 @@
 
 use sha2::{Digest, Sha256};
 
+pub use growth::Growth;
+pub use nodes::{
+    Node, TileId, Tiles, Unauthentic, consistency_nodes, inclusion_nodes, root_nodes, tiles_needed,
+    tiles_to_root,
+};
+pub use proof::{ProofError, root_from_inclusion, verify_consistency, verify_inclusion};
+
+mod growth;
+mod nodes;
+mod proof;
+
 pub type Hash = [u8; 32];
 
 /// Hashes in a full tile, as C2SP tlog-tiles fixes it.
@@ -105,13 +116,17 @@ impl Tree {
     }
 
     pub fn root(&self) -> Hash {
-        let smallest_first = self.frontier.iter().rev().copied();
-        smallest_first.reduce(|right, left| node_hash(&left, &right)).unwrap_or_else(empty_root)
+        fold_roots(&self.frontier).unwrap_or_else(empty_root)
     }
 
     /// The number of leaves.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// The roots of the perfect subtrees, largest first: the frontier.
+    pub fn perfect_roots(&self) -> &[Hash] {
+        &self.frontier
     }
 
     /// The frontier as the head row stores it: 32 bytes for each perfect subtree, largest first.
@@ -147,6 +162,11 @@ pub fn tile_width(size: u64, level: usize) -> usize {
 /// How many levels a tree of `size` leaves has begun.
 fn level_count(size: u64) -> usize {
     size.checked_ilog2().map_or(0, |log| (log / TILE_HEIGHT + 1) as usize)
+}
+
+/// The root over perfect subtrees, largest first; `None` over nothing.
+fn fold_roots(largest_first: &[Hash]) -> Option<Hash> {
+    largest_first.iter().rev().copied().reduce(|right, left| node_hash(&left, &right))
 }
 
 /// Splits `hashes` into perfect subtrees, largest first, and pushes their roots.

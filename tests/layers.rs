@@ -5,12 +5,13 @@
 use std::path::{Path, PathBuf};
 
 /// From the bottom up. A module uses those of the lines above it, and none of its own line.
-const LAYERS: [&[&str]; 12] = [
+const LAYERS: [&[&str]; 13] = [
     &["json", "merkle"],
-    &["event"],
+    &["event", "tlog"],
     &["query"],
     &["store", "postgres", "metrics"],
     &["auth", "server"],
+    &["integrity", "verify"],
     &["ingest", "lifecycle"],
     &["access"],
     &["api"],
@@ -21,7 +22,7 @@ const LAYERS: [&[&str]; 12] = [
 ];
 
 /// What is pure does no input or output and can be tested without any.
-const PURE: [&str; 4] = ["json", "merkle", "event", "query"];
+const PURE: [&str; 5] = ["json", "merkle", "event", "query", "tlog"];
 const IO_CRATES: [&str; 6] = ["tokio", "sqlx", "poem", "poem_openapi", "hyper", "hyper_util"];
 
 /// Crates that nobody knows but the modules behind which they hide.

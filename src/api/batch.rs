@@ -1,7 +1,5 @@
 //! Recording many events with one request: `POST /events/batch`.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::StatusCode;
 use poem_openapi::param::{Header, Query};
@@ -14,14 +12,14 @@ use super::body::{BatchFormat, JsonBytes, RawBatch};
 use super::caller::{Caller, Writer};
 use super::events::ReceiptDetail;
 use super::problem::{Fault, Problem};
-use super::recorded::{RecordedOut, problem_of};
+use super::recorded::{RecordedOut, Recorder, problem_of};
 use super::schemas;
 use crate::event::{Invalid, NewEvent, parse_event};
-use crate::ingest::{Ingest, IngestError, Mode, Recorded, UNKNOWN};
+use crate::ingest::{IngestError, Mode, UNKNOWN};
 use crate::json;
 
 pub struct BatchApi {
-    pub ingest: Arc<Ingest>,
+    pub(super) recorder: Recorder,
     pub max_events: usize,
 }
 
@@ -97,26 +95,27 @@ impl BatchApi {
             ));
         }
         let items = parse(body.bytes, body.format, idempotency_key.0, self.max_events).await?;
+        let detail = receipt.0.unwrap_or_default();
         let results = if atomic.0 {
-            self.record_atomic(&caller, items).await
+            self.record_atomic(&caller, items, detail).await
         } else {
-            self.record_each(&caller, items).await
+            self.record_each(&caller, items, detail).await
         };
-        answer(results, receipt.0.unwrap_or_default())
+        answer(results)
     }
 }
 
 impl BatchApi {
-    async fn record_each(&self, caller: &Caller<Writer>, items: Vec<Item<NewEvent>>) -> Vec<Item<Recorded>> {
+    async fn record_each(
+        &self,
+        caller: &Caller<Writer>,
+        items: Vec<Item<NewEvent>>,
+        detail: ReceiptDetail,
+    ) -> Vec<Item<RecordedOut>> {
         let mut valid = Vec::with_capacity(items.len());
         let parsed: Vec<Item<()>> =
             items.into_iter().map(|item| item.map(|event| valid.push(event))).collect();
-        // Nobody would ever answer for no event at all.
-        let outcomes = match valid.is_empty() {
-            true => Vec::new(),
-            false => self.ingest.record(caller, valid, Mode::Each).await,
-        };
-        let mut outcomes = outcomes.into_iter();
+        let mut outcomes = self.recorder.record(caller, valid, Mode::Each, detail).await.into_iter();
         let mut next = || outcomes.next().map_or_else(|| Err(Problem::unexplained()), outcome_of);
         parsed.into_iter().map(|item| item.and_then(|()| next())).collect()
     }
@@ -126,17 +125,19 @@ impl BatchApi {
         &self,
         caller: &Caller<Writer>,
         items: Vec<Item<NewEvent>>,
-    ) -> Vec<Item<Recorded>> {
+        detail: ReceiptDetail,
+    ) -> Vec<Item<RecordedOut>> {
         if items.iter().any(Result::is_err) {
             let aborted = |_| Err(problem_of(&IngestError::Aborted));
             return items.into_iter().map(|item| item.and_then(aborted)).collect();
         }
         let events = items.into_iter().flatten().collect();
-        self.ingest.record(caller, events, Mode::Atomic).await.into_iter().map(outcome_of).collect()
+        let outcomes = self.recorder.record(caller, events, Mode::Atomic, detail).await;
+        outcomes.into_iter().map(outcome_of).collect()
     }
 }
 
-fn outcome_of(outcome: Result<Recorded, IngestError>) -> Item<Recorded> {
+fn outcome_of(outcome: Result<RecordedOut, IngestError>) -> Item<RecordedOut> {
     outcome.map_err(|error| problem_of(&error))
 }
 
@@ -212,14 +213,13 @@ fn within_batch(mut problem: Problem, index: usize) -> Problem {
 }
 
 /// The answer as a whole. When nothing is known to be recorded, it is a problem.
-fn answer(results: Vec<Item<Recorded>>, detail: ReceiptDetail) -> Result<BatchAnswer, Problem> {
+fn answer(results: Vec<Item<RecordedOut>>) -> Result<BatchAnswer, Problem> {
     let stored = results.iter().filter(|result| result.is_ok()).count();
     let unknown =
         results.iter().filter_map(|result| result.as_ref().err()).filter(|it| it.code == UNKNOWN).count();
     let rejected = results.len() - stored - unknown;
     let problem = (stored == 0).then(|| problem_of_all(&results));
-    let results =
-        results.into_iter().enumerate().map(|(index, result)| item_out(index, result, detail)).collect();
+    let results = results.into_iter().enumerate().map(|(index, result)| item_out(index, result)).collect();
     let out = BatchOut { stored, rejected, unknown, results };
     if let Some(problem) = problem {
         return Err(out.told_by(problem));
@@ -229,7 +229,7 @@ fn answer(results: Vec<Item<Recorded>>, detail: ReceiptDetail) -> Result<BatchAn
 }
 
 /// Why nothing was recorded: a reason that is not the items' fault, if there is one, as then a repetition helps.
-fn problem_of_all(results: &[Item<Recorded>]) -> Problem {
+fn problem_of_all(results: &[Item<RecordedOut>]) -> Problem {
     let problems = results.iter().enumerate().filter_map(|(index, it)| Some((index, it.as_ref().err()?)));
     let unavailable = |problem: &&Problem| problem.status.is_server_error() || problem.retry_after.is_some();
     let passing = problems.clone().map(|(_, problem)| problem).filter(unavailable);
@@ -271,11 +271,11 @@ fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-fn item_out(index: usize, result: Item<Recorded>, detail: ReceiptDetail) -> ItemOut {
+fn item_out(index: usize, result: Item<RecordedOut>) -> ItemOut {
     match result {
         Ok(recorded) => {
-            let status = if recorded.duplicate { StatusCode::OK } else { StatusCode::CREATED }.as_u16();
-            ItemOut { index, status, recorded: Some(RecordedOut::new(&recorded, detail)), problem: None }
+            let status = if recorded.is_duplicate { StatusCode::OK } else { StatusCode::CREATED }.as_u16();
+            ItemOut { index, status, recorded: Some(recorded), problem: None }
         }
         Err(problem) => ItemOut {
             index,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header};
 use poem::{PathPattern, Request, RequestBody};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
@@ -145,7 +145,7 @@ fn operation(request: &Request) -> String {
     format!("{} {pattern}", request.method())
 }
 
-fn forbidden(needed: Option<Role>) -> Problem {
+pub(super) fn forbidden(needed: Option<Role>) -> Problem {
     let name = needed.map_or("any", Role::name);
     Problem::new(
         StatusCode::FORBIDDEN,
@@ -215,6 +215,34 @@ pub(super) fn refusal(error: AuthError) -> Problem {
             "Credentials cannot be checked because the database does not answer. Try again shortly.",
         )
         .retry_after(2),
+    }
+}
+
+/// Somebody who is logged in, or nobody: for what a tenant may open to all. Whoever presents a credential must
+/// present a right one.
+pub struct Visitor(pub Option<Caller<AnyRole>>);
+
+impl<'a> ApiExtractor<'a> for Visitor {
+    const TYPES: &'static [ApiExtractorType] = Caller::<AnyRole>::TYPES;
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        Caller::<AnyRole>::register(registry);
+    }
+
+    fn security_schemes() -> Vec<&'static str> {
+        Caller::<AnyRole>::security_schemes()
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        _: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let is_nobody = !request.headers().contains_key(header::AUTHORIZATION);
+        Ok(Self(if is_nobody { None } else { Some(Caller::identify(request).await?) }))
     }
 }
 

@@ -1,7 +1,5 @@
 //! Recording one event: `POST /events`, `POST /log`.
 
-use std::sync::Arc;
-
 use poem::Request;
 use poem_openapi::param::{Header, Query};
 use poem_openapi::{ApiResponse, Enum, OpenApi};
@@ -10,13 +8,13 @@ use super::body::{JsonBytes, RawJson};
 use super::caller::{Caller, Writer};
 use super::links;
 use super::problem::Problem;
-use super::recorded::{problem_of, to_json};
+use super::recorded::{Recorder, problem_of};
 use super::schemas;
 use crate::event::{Invalid, NewEvent, parse_event, parse_flat};
-use crate::ingest::{Ingest, Mode};
+use crate::ingest::Mode;
 
 pub struct EventsApi {
-    pub ingest: Arc<Ingest>,
+    pub(super) recorder: Recorder,
 }
 
 /// Whether the answer carries the receipt.
@@ -99,11 +97,12 @@ impl EventsApi {
         event: NewEvent,
         detail: ReceiptDetail,
     ) -> Result<RecordAnswer, Problem> {
-        let outcome = self.ingest.record(caller, vec![event], Mode::Each).await.pop();
+        let outcome = self.recorder.record(caller, vec![event], Mode::Each, detail).await.pop();
         let recorded = outcome.ok_or_else(Problem::unexplained)?.map_err(|error| problem_of(&error))?;
         let location = links::location(request, &["events", &recorded.id.to_string()]);
-        let body = JsonBytes::new(to_json(&recorded, detail));
-        Ok(if recorded.duplicate {
+        let body = serde_json::to_vec(&recorded).map_err(|error| Problem::internal(&error))?;
+        let body = JsonBytes::new(body);
+        Ok(if recorded.is_duplicate {
             RecordAnswer::Existing(body, location)
         } else {
             RecordAnswer::Created(body, location)

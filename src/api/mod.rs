@@ -7,6 +7,7 @@ pub mod caller;
 mod docs;
 mod events;
 pub mod health;
+mod integrity;
 mod invalid;
 mod links;
 mod me;
@@ -22,6 +23,7 @@ mod route_table;
 pub mod schemas;
 pub mod serve;
 mod tenants;
+mod tlog;
 mod tokens;
 mod users;
 mod wire;
@@ -32,7 +34,6 @@ use http::HeaderValue;
 use poem::{Endpoint, EndpointExt, Response, Route, endpoint::BoxEndpoint};
 use poem_openapi::{OpenApi, OpenApiService, Tags};
 use serde_json::Value;
-use sqlx::PgPool;
 use tokio::sync::watch;
 
 use self::{
@@ -40,6 +41,7 @@ use self::{
     caller::Authenticator,
     events::EventsApi,
     health::{HealthApi, Probe},
+    integrity::IntegrityApi,
     me::MeApi,
     metrics::MetricsApi,
     middleware::{
@@ -48,13 +50,18 @@ use self::{
         refusals, security_headers,
     },
     query::QueryApi,
+    recorded::Recorder,
     root::RootApi,
     route_table::RouteTable,
     tenants::TenantsApi,
+    tlog::TlogApi,
     tokens::TokensApi,
     users::UsersApi,
 };
-use crate::{auth::Auth, ingest::Ingest, metrics::Metrics, query::cursor::CursorKey};
+use crate::{
+    auth::Auth, ingest::Ingest, integrity::Integrity, metrics::Metrics, query::cursor::CursorKey,
+    store::Store,
+};
 
 pub use self::middleware::limits::Limits;
 
@@ -67,6 +74,8 @@ enum Tag {
     Recording,
     /// Finding events again.
     Reading,
+    /// Checking that nothing was changed or removed.
+    Proving,
     /// Who may call: users, tokens, tenants.
     Accounts,
     /// Whether the service lives and how it is doing.
@@ -87,8 +96,8 @@ pub struct ApiState {
 /// What the operations on events work with.
 pub struct Log {
     pub ingest: Arc<Ingest>,
-    /// As the reader.
-    pub reads: PgPool,
+    pub integrity: Arc<Integrity>,
+    pub store: Store,
     /// Seals cursors; the same for all instances.
     pub cursors: CursorKey,
 }
@@ -103,15 +112,30 @@ pub struct Settings {
 }
 
 /// Every operation there is. One line each here and in [`operations`] adds a resource.
-type Operations =
-    (RootApi, EventsApi, BatchApi, QueryApi, UsersApi, TokensApi, TenantsApi, MeApi, HealthApi, MetricsApi);
+type Operations = (
+    RootApi,
+    EventsApi,
+    BatchApi,
+    QueryApi,
+    IntegrityApi,
+    TlogApi,
+    UsersApi,
+    TokensApi,
+    TenantsApi,
+    MeApi,
+    HealthApi,
+    MetricsApi,
+);
 
 fn operations(state: &ApiState, log: Log, auth: &Arc<Auth>) -> Operations {
+    let recorder = Recorder::new(log.ingest, Arc::clone(&log.integrity));
     (
         RootApi,
-        EventsApi { ingest: Arc::clone(&log.ingest) },
-        BatchApi { ingest: log.ingest, max_events: state.settings.batch_events },
-        QueryApi::new(log.reads, log.cursors),
+        EventsApi { recorder: recorder.clone() },
+        BatchApi { recorder, max_events: state.settings.batch_events },
+        QueryApi::new(log.store.query.clone(), log.cursors),
+        IntegrityApi { integrity: Arc::clone(&log.integrity), reads: log.store.query.clone() },
+        TlogApi::new(log.integrity, log.store),
         UsersApi { auth: Arc::clone(auth) },
         TokensApi { auth: Arc::clone(auth) },
         TenantsApi { auth: Arc::clone(auth) },

@@ -1,7 +1,7 @@
 //! Reading events: `GET /events`, `/events/query` in both spellings, `/events/{id}` and its payload.
 
 mod document;
-mod problems;
+pub(super) mod problems;
 mod url;
 
 use std::collections::HashMap;

@@ -1,4 +1,6 @@
-//! What became of a submitted event, as JSON or as a problem.
+//! Recording, and what became of each submitted event: JSON with its receipt, or a problem.
+
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -7,21 +9,35 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::events::ReceiptDetail;
+use super::integrity::base64_of;
 use super::problem::Problem;
-use crate::ingest::{IngestError, Reason, Receipt, Recorded};
+use crate::auth::Principal;
+use crate::event::NewEvent;
+use crate::ingest::{Ingest, IngestError, Mode, Reason, Receipt, Recorded};
+use crate::integrity::Integrity;
+use crate::merkle::Hash;
 
 /// How long a client should wait before it tries again, in seconds.
 const RETRY_SOON: u32 = 1;
 const RETRY_LATER: u32 = 5;
 
+/// The way into the log, and the evidence out of it.
+#[derive(Clone)]
+pub(super) struct Recorder {
+    ingest: Arc<Ingest>,
+    integrity: Arc<Integrity>,
+}
+
 #[derive(Serialize)]
 pub(super) struct RecordedOut {
-    id: Uuid,
+    #[serde(skip)]
+    pub(super) is_duplicate: bool,
+    pub(super) id: Uuid,
     seq: u64,
     timestamp: String,
     received_at: String,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    duplicate: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duplicate: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt: Option<ReceiptOut>,
 }
@@ -33,36 +49,110 @@ struct ReceiptOut {
     envelope_salt: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_salt: Option<String>,
+    inclusion_path: Vec<String>,
+    checkpoint: Arc<str>,
+}
+
+/// Where an event is in the log, and who says so.
+struct Inclusion {
+    path: Vec<Hash>,
+    checkpoint: Arc<str>,
+}
+
+impl Recorder {
+    pub(super) fn new(ingest: Arc<Ingest>, integrity: Arc<Integrity>) -> Self {
+        Self { ingest, integrity }
+    }
+
+    /// Records the events; an outcome for each of them, in order.
+    pub(super) async fn record(
+        &self,
+        principal: &Principal,
+        events: Vec<NewEvent>,
+        mode: Mode,
+        detail: ReceiptDetail,
+    ) -> Vec<Result<RecordedOut, IngestError>> {
+        // Nobody would ever answer for no event at all.
+        if events.is_empty() {
+            return Vec::new();
+        }
+        let outcomes = self.ingest.record(principal, events, mode).await;
+        let mut proofs = match detail {
+            ReceiptDetail::Full => self.prove(principal, &outcomes).await,
+            ReceiptDetail::None => Vec::new(),
+        }
+        .into_iter();
+        let mut out = |recorded: Recorded| RecordedOut::new(recorded, proofs.next().flatten());
+        outcomes.into_iter().map(|outcome| outcome.map(&mut out)).collect()
+    }
+
+    /// The proof of each recorded event. What was recorded just now is proven from the transaction that did it;
+    /// what was there already, against the current checkpoint.
+    async fn prove(
+        &self,
+        principal: &Principal,
+        outcomes: &[Result<Recorded, IngestError>],
+    ) -> Vec<Option<Inclusion>> {
+        let recorded = || outcomes.iter().flatten();
+        let is_earlier = |recorded: &&Recorded| recorded.sealed.is_none() && recorded.receipt.is_some();
+        let earlier: Vec<u64> = recorded().filter(is_earlier).map(|recorded| recorded.seq).collect();
+        let mut earlier = self.prove_earlier(principal, &earlier).await.into_iter();
+        let inclusion = |recorded: &Recorded| match &recorded.sealed {
+            Some(sealed) => {
+                let checkpoint = Arc::clone(&sealed.head().note);
+                sealed.path(recorded.seq).map(|path| Inclusion { path, checkpoint })
+            }
+            None => recorded.receipt.as_ref().and_then(|_| earlier.next()),
+        };
+        recorded().map(inclusion).collect()
+    }
+
+    /// Nothing if they cannot be proven now: that an event is recorded stays true, and `/events/{id}/proof` has the
+    /// proof later.
+    async fn prove_earlier(&self, principal: &Principal, seqs: &[u64]) -> Vec<Inclusion> {
+        if seqs.is_empty() {
+            return Vec::new();
+        }
+        match self.integrity.prove(&principal.tenant, seqs).await {
+            Ok(proved) => {
+                let inclusion = |path| Inclusion { path, checkpoint: Arc::clone(&proved.head.note) };
+                proved.paths.into_iter().map(inclusion).collect()
+            }
+            Err(error) => {
+                tracing::warn!(%error, "earlier events were answered without receipts");
+                Vec::new()
+            }
+        }
+    }
 }
 
 impl RecordedOut {
-    pub(super) fn new(recorded: &Recorded, detail: ReceiptDetail) -> Self {
-        let receipt = recorded.receipt.as_ref().filter(|_| detail == ReceiptDetail::Full);
+    /// Without a proof there is no receipt: half of the evidence would be taken for all of it.
+    fn new(recorded: Recorded, inclusion: Option<Inclusion>) -> Self {
+        let receipt = recorded.receipt.zip(inclusion);
         Self {
+            is_duplicate: recorded.duplicate,
             id: recorded.id,
             seq: recorded.seq,
             timestamp: recorded.timestamp.to_string(),
             received_at: recorded.received_at.to_string(),
-            duplicate: recorded.duplicate,
-            receipt: receipt.map(ReceiptOut::from),
+            duplicate: recorded.duplicate.then_some(true),
+            receipt: receipt.map(|(receipt, inclusion)| ReceiptOut::new(receipt, inclusion)),
         }
     }
 }
 
-impl From<&Receipt> for ReceiptOut {
-    fn from(receipt: &Receipt) -> Self {
+impl ReceiptOut {
+    fn new(receipt: Receipt, inclusion: Inclusion) -> Self {
         Self {
             entry: STANDARD.encode(receipt.entry),
-            envelope: receipt.envelope.clone(),
+            envelope: receipt.envelope,
             envelope_salt: STANDARD.encode(receipt.envelope_salt),
             payload_salt: receipt.payload_salt.map(|salt| STANDARD.encode(salt)),
+            inclusion_path: base64_of(&inclusion.path),
+            checkpoint: inclusion.checkpoint,
         }
     }
-}
-
-pub(super) fn to_json(recorded: &Recorded, detail: ReceiptDetail) -> Vec<u8> {
-    // Strings and numbers only: this cannot fail.
-    serde_json::to_vec(&RecordedOut::new(recorded, detail)).unwrap_or_default()
 }
 
 /// Why a valid event was not recorded, or is not known to be.
@@ -120,6 +210,21 @@ fn not_recorded(reason: Reason) -> Problem {
         Reason::Inconsistent => (
             "inconsistent",
             "the stored log contradicts itself, so nothing is added to it; an operator must look at the service's log",
+            RETRY_LATER,
+        ),
+        Reason::SigningKey => (
+            "signing_key",
+            "this instance does not have the key that signs the log; an operator must bring it here",
+            RETRY_LATER,
+        ),
+        Reason::SignedState => (
+            "signed_state",
+            "the database is not what it was when it was last signed; an operator must look at the service's log",
+            RETRY_LATER,
+        ),
+        Reason::Latch => (
+            "latch",
+            "this instance cannot keep in mind what it signs; an operator must look at the service's log",
             RETRY_LATER,
         ),
         Reason::Timeout => ("timeout", "the events before this one took too long", RETRY_SOON),

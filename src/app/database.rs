@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::iter;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::str::FromStr;
@@ -12,6 +13,7 @@ use tracing::info;
 use super::AppError;
 use crate::auth::{self, Cost, FirstUser};
 use crate::config::Config;
+use crate::integrity::{self, Integrity, KeySource};
 use crate::postgres::{self, Cluster, ClusterError, OWNER, SUPERUSER};
 use crate::store::bootstrap::{self, DATABASE, OpenOptions};
 use crate::store::{Access, Login, PoolSizes, Store};
@@ -69,6 +71,21 @@ async fn open(config: &Config, may_join: bool) -> Result<Database, AppError> {
     let access = Access { options, login: Login::PerRole };
     let store = bootstrap::open(&access, open_options(config)).await?;
     Ok(Database { store, cluster })
+}
+
+/// What signs the logs of the database.
+pub async fn open_integrity(store: &Store, config: &Config) -> Result<Integrity, AppError> {
+    let key = match config.integrity.signing_key.is_empty() {
+        true => KeySource::File(config.data_dir.join("signing-key")),
+        false => KeySource::Given(config.integrity.signing_key.reveal().to_owned().into()),
+    };
+    let own_folder = config.data_dir.join("latch");
+    let settings = integrity::Settings {
+        origin: config.integrity.origin.clone(),
+        key,
+        latch_folders: iter::once(own_folder).chain(config.integrity.second_latch_dir.clone()).collect(),
+    };
+    Ok(Integrity::open(store.clone(), settings).await?)
 }
 
 /// Makes the first user if there is none. A generated password goes into `<data_dir>/admin-password`.

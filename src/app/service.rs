@@ -11,13 +11,14 @@ use tracing::{info, warn};
 
 use super::database::open_to_serve;
 use super::probe::ServiceProbe;
-use super::{AppError, Database, ensure_first_user};
+use super::{AppError, Database, ensure_first_user, open_integrity};
 use crate::access::{AccessEvents, Instance, Kinds, Sources};
 use crate::api::serve::Front;
 use crate::api::{self, ApiState};
 use crate::auth::{self, Auth};
 use crate::config::{self, AccessKind, Config};
 use crate::ingest::{self, Ingest};
+use crate::integrity::Integrity;
 use crate::lifecycle;
 use crate::metrics::Metrics;
 use crate::query::cursor::CursorKey;
@@ -40,6 +41,7 @@ pub struct App {
     hangup: Signal,
     tls: Option<Arc<Tls>>,
     auth: Arc<Auth>,
+    integrity: Arc<Integrity>,
     ingest: Arc<Ingest>,
     places: Arc<Places>,
     metrics: Arc<Metrics>,
@@ -60,12 +62,15 @@ pub async fn build(config: Config) -> Result<App, AppError> {
     let cursor_key = shared_key(store, CURSOR_KEY).await?;
     let metrics = Arc::new(Metrics::new());
     let auth = Auth::new(store.control.clone(), auth_settings(&config))?;
-    let ingest = Arc::new(Ingest::new(store.clone(), ingest_limits(&config), Arc::clone(&metrics)));
+    let integrity = Arc::new(open_integrity(store, &config).await?);
+    let limits = ingest_limits(&config);
+    let ingest = Ingest::new(store.clone(), Arc::clone(&integrity), limits, Arc::clone(&metrics));
+    let ingest = Arc::new(ingest);
     let places = Places::new(
         server::connections_within_limits(config.server.connections),
         config.server.connections_per_address,
     );
-    Ok(App { config, database, listeners, hangup, tls, auth, ingest, places, metrics, cursor_key })
+    Ok(App { config, database, listeners, hangup, tls, auth, integrity, ingest, places, metrics, cursor_key })
 }
 
 impl App {
@@ -91,6 +96,7 @@ impl App {
             stopped(stopping.clone()),
         ));
         let credentials = tokio::spawn(Arc::clone(&self.auth).watch(stopped(stopping.clone())));
+        let integrity = tokio::spawn(Arc::clone(&self.integrity).keep(stopped(stopping.clone())));
         let (ended, serving_ended) = oneshot::channel::<()>();
         let access = tokio::spawn(self.access_events().run(async { drop(serving_ended.await) }));
         let certificate = tokio::spawn(tls::watch(
@@ -108,7 +114,8 @@ impl App {
         };
         let log = api::Log {
             ingest: Arc::clone(&self.ingest),
-            reads: store.query.clone(),
+            integrity: Arc::clone(&self.integrity),
+            store: store.clone(),
             cursors: CursorKey::new(self.cursor_key),
         };
         let settings = server_settings(&self.config);
@@ -125,10 +132,11 @@ impl App {
             // Its last events go through the lanes, too.
             let _ = access.await;
             self.ingest.drain().await;
-            for task in [maintenance, credentials, certificate] {
+            for task in [maintenance, credentials, certificate, integrity] {
                 // A part that panicked has been logged; there is nothing of it left to finish.
                 let _ = task.await;
             }
+            self.integrity.keep_once().await;
             store.close().await;
         };
         // By then all submitters have their answers; whoever still waits, waits for the database.

@@ -33,6 +33,7 @@ pub struct Config {
     pub server: Server,
     pub database: Database,
     pub ingest: Ingest,
+    pub integrity: Integrity,
     pub limits: Limits,
     pub auth: Auth,
     pub access: Access,
@@ -95,6 +96,16 @@ pub struct Ingest {
     pub queue_bytes: usize,
     #[serde(rename = "answer_timeout_seconds", with = "seconds")]
     pub answer_timeout: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Integrity {
+    /// Empty: the one that the database has, or a random one.
+    pub origin: String,
+    /// Empty: the one in `<data_dir>/signing-key`.
+    pub signing_key: Secret,
+    #[serde(with = "optional_path")]
+    pub second_latch_dir: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -10,6 +10,7 @@ use super::{Config, ConfigError, Fault, Server};
 use crate::event::nearest_name;
 use crate::server::address::ListenAddress;
 use crate::server::forwarded::TrustedProxy;
+use crate::tlog::SigningKey;
 
 const KIB: i64 = 1024;
 const MIB: i64 = 1024 * KIB;
@@ -57,6 +58,12 @@ fn rule(key: &str) -> Option<Rule> {
         "ingest.queue_events_per_tenant" => Integer(1..=10_000_000),
         "ingest.queue_bytes_per_tenant" | "ingest.queue_bytes" => Integer(MIB..=64 * GIB),
         "ingest.answer_timeout_seconds" => Integer(1..=3600),
+        "integrity.origin" => Form(
+            is_origin,
+            "empty, or a name of at most 200 characters without blanks or +, such as example.org/audit",
+        ),
+        "integrity.signing_key" => Secret(is_signing_key, "empty, or a key that begins with PRIVATE+KEY+"),
+        "integrity.second_latch_dir" => Text,
         "limits.event_body_bytes" => Integer(KIB..=16 * MIB),
         "limits.batch_body_bytes" => Integer(KIB..=GIB),
         "limits.query_body_bytes" => Integer(KIB..=64 * KIB),
@@ -123,6 +130,17 @@ fn shown(value: &ValueKind) -> String {
         ValueKind::Table(_) => "a section".to_owned(),
         other => other.to_string(),
     }
+}
+
+/// As a name in a checkpoint, with room for a tenant and an epoch.
+fn is_origin(text: &str) -> bool {
+    text.len() <= 200
+        && text.chars().all(|letter| letter.is_ascii_graphic() && letter != '+')
+        && !text.ends_with('/')
+}
+
+fn is_signing_key(text: &str) -> bool {
+    text.is_empty() || SigningKey::from_private_text(text.trim()).is_ok()
 }
 
 fn is_web_origin(text: &str) -> bool {

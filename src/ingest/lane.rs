@@ -14,9 +14,11 @@ use super::queue::{Group, Item, Queue};
 use super::rebuild::{self, RebuildError};
 use super::sequence::{Fate, LogState, Sequenced, sequence};
 use super::session::{Session, step};
-use super::{IngestError, LastCommit, Limits, Reason, Receipt, Recorded};
+use super::{IngestError, LastCommit, Limits, Reason, Receipt, Recorded, Sealed};
 use crate::auth::Tenant;
 use crate::event::{Envelope, NewEvent};
+use crate::integrity::{Integrity, Refusal};
+use crate::merkle::{Hash, Tree};
 use crate::metrics::{Metrics, Reason as RejectReason};
 use crate::store::idempotency::Known;
 use crate::store::{Store, append, idempotency, log, partitions};
@@ -28,14 +30,19 @@ const RECONNECT_FOR: Duration = Duration::from_secs(3);
 /// How long to ask what became of a COMMIT whose answer was lost.
 const RESOLVE_FOR: Duration = Duration::from_secs(30);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// How often the service's log says that a log is not written.
+const SAY_REFUSED_EVERY: Duration = Duration::from_mins(1);
 
 pub(super) struct Lane {
     store: Store,
+    integrity: Arc<Integrity>,
     tenant: Arc<Tenant>,
     queue: Arc<Queue>,
     limits: Limits,
     metrics: Arc<Metrics>,
     last_commit: Arc<LastCommit>,
+    /// When it was last said that this log is not written.
+    refused: Option<Instant>,
     /// Owned by this task alone; `None` until read from the database.
     state: Option<LogState>,
 }
@@ -55,13 +62,14 @@ enum Failure {
 impl Lane {
     pub(super) fn new(
         store: Store,
+        integrity: Arc<Integrity>,
         tenant: Arc<Tenant>,
         queue: Arc<Queue>,
         limits: Limits,
         metrics: Arc<Metrics>,
         last_commit: Arc<LastCommit>,
     ) -> Self {
-        Self { store, tenant, queue, limits, metrics, last_commit, state: None }
+        Self { store, integrity, tenant, queue, limits, metrics, last_commit, refused: None, state: None }
     }
 
     pub(super) async fn run(mut self) {
@@ -146,17 +154,17 @@ impl Lane {
             answer(&mut group.items, fates, &[]);
             return Ok(());
         }
+        let before = self.state.take();
         match step(transaction.commit()).await {
             Ok(()) => session.release(),
             Err(error) => {
                 drop(session);
-                self.state = None;
                 self.resolve(&sequenced, error).await?;
             }
         }
-        let Sequenced { rows, fates, state, .. } = sequenced;
-        let outcomes: Vec<Recorded> = rows.into_iter().map(recorded).collect();
-        self.state = Some(state);
+        let Sequenced { rows, leaves, fates, state, .. } = sequenced;
+        let sealed = before.map(|before| self.seal(before.tree, leaves, state));
+        let outcomes: Vec<Recorded> = rows.into_iter().map(|row| recorded(row, sealed.clone())).collect();
         self.count(outcomes.len(), begun.elapsed());
         answer(&mut group.items, fates, &outcomes);
         Ok(())
@@ -173,9 +181,7 @@ impl Lane {
         check_clock(&head)?;
         let state = match self.state.take() {
             Some(state) if state.matches(&head) => state,
-            _ => rebuild::read(transaction, self.tenant.id, &head)
-                .await
-                .map_err(|error| self.unreadable(error))?,
+            _ => self.read_state(transaction, &head).await?,
         };
         let known = self.find_keys(transaction, items).await?;
         let mut sequenced = sequence(items, self.tenant.log_id, &head, &state, known).map_err(|error| {
@@ -190,6 +196,30 @@ impl Lane {
             self.write(transaction, &sequenced).await?;
         }
         Ok(sequenced)
+    }
+
+    /// What a lane has to know before it writes: the tree, and that this instance may go on with it.
+    async fn read_state(
+        &mut self,
+        transaction: &mut PgConnection,
+        head: &log::Head,
+    ) -> Result<LogState, Failure> {
+        let admitted = self.integrity.admit(transaction, &self.tenant, head).await;
+        let signer = admitted.map_err(|refusal| self.refuse(refusal))?;
+        let rebuilt = rebuild::read(transaction, self.tenant.id, head).await;
+        let (tree, tile_start) = rebuilt.map_err(|error| self.unreadable(error))?;
+        Ok(LogState { tree, signer: Arc::new(signer), tile_start })
+    }
+
+    /// After COMMIT and before any answer: signs the new head and remembers it. The events are in the log by now; if
+    /// the signature cannot be remembered, it is the next ones that are refused.
+    fn seal(&mut self, before: Tree, leaves: Vec<Hash>, state: LogState) -> Arc<Sealed> {
+        let head = state.signer.sign(state.tree.size(), state.tree.root());
+        match self.integrity.remember(&self.tenant, &head) {
+            Ok(()) => self.state = Some(state),
+            Err(refusal) => drop(self.refuse(refusal)),
+        }
+        Arc::new(Sealed::new(before, leaves, head))
     }
 
     async fn write(
@@ -224,13 +254,34 @@ impl Lane {
         idempotency::find(transaction, self.tenant.id, &principals, &keys).await
     }
 
-    fn unreadable(&self, error: RebuildError) -> Failure {
+    fn unreadable(&mut self, error: RebuildError) -> Failure {
         match error {
             RebuildError::Database(error) => error.into(),
             RebuildError::Inconsistent(what) => {
-                error!(tenant = %self.tenant.name, what, "the stored tree contradicts itself; writes are refused");
+                self.say_refused(&format!("the stored tree contradicts itself: {what}"));
                 Failure::NotRecorded(Reason::Inconsistent)
             }
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal) -> Failure {
+        let reason = match refusal {
+            Refusal::Database(error) => return error.into(),
+            Refusal::Key(_) => Reason::SigningKey,
+            Refusal::Behind { .. } | Refusal::Contradicted { .. } | Refusal::Undeclared(_) => {
+                Reason::SignedState
+            }
+            Refusal::Forgetful { .. } | Refusal::Unreadable { .. } => Reason::Latch,
+        };
+        self.say_refused(&refusal.to_string());
+        Failure::NotRecorded(reason)
+    }
+
+    /// Once a minute is enough, however many try.
+    fn say_refused(&mut self, why: &str) {
+        if self.refused.is_none_or(|at| at.elapsed() > SAY_REFUSED_EVERY) {
+            error!(tenant = %self.tenant.name, "nothing is recorded in this log: {why}");
+            self.refused = Some(Instant::now());
         }
     }
 
@@ -290,7 +341,7 @@ impl Lane {
 
 impl LogState {
     fn matches(&self, head: &log::Head) -> bool {
-        self.epoch == head.epoch && self.tree.size() == head.size && self.tree.root() == head.root
+        self.signer.epoch() == head.epoch && self.tree.size() == head.size && self.tree.root() == head.root
     }
 }
 
@@ -333,7 +384,7 @@ fn check_clock(head: &log::Head) -> Result<(), Failure> {
     Ok(())
 }
 
-fn recorded(row: append::Row<'_>) -> Recorded {
+fn recorded(row: append::Row<'_>, sealed: Option<Arc<Sealed>>) -> Recorded {
     Recorded {
         id: row.id,
         seq: row.seq,
@@ -346,6 +397,7 @@ fn recorded(row: append::Row<'_>) -> Recorded {
             envelope_salt: row.envelope_salt,
             payload_salt: row.payload.map(|(_, salt)| salt),
         }),
+        sealed,
     }
 }
 
@@ -378,5 +430,6 @@ fn original(known: Known, copy: &NewEvent) -> Recorded {
             envelope_salt: evidence.envelope_salt,
             payload_salt: evidence.payload_salt,
         }),
+        sealed: None,
     }
 }

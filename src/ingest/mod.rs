@@ -7,6 +7,7 @@ mod ids;
 mod lane;
 mod queue;
 mod rebuild;
+mod sealed;
 mod sequence;
 mod session;
 mod ticket;
@@ -22,12 +23,14 @@ use uuid::Uuid;
 
 use crate::auth::{Principal, Tenant};
 use crate::event::{ENTRY_LEN, NewEvent, Salt, Timestamp};
+use crate::integrity::Integrity;
 use crate::metrics::Metrics;
 use crate::store::Store;
 use queue::{Load, Queue};
 use ticket::Outcome;
 
 pub use queue::Mode;
+pub use sealed::Sealed;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -65,9 +68,11 @@ pub struct Recorded {
     pub duplicate: bool,
     /// Absent only for a duplicate whose original can no longer be read.
     pub receipt: Option<Receipt>,
+    /// The proof, if the event was recorded just now.
+    pub sealed: Option<Arc<Sealed>>,
 }
 
-/// What the submitter keeps as evidence.
+/// What the submitter keeps as evidence, beside the proof.
 #[derive(Clone, Debug)]
 pub struct Receipt {
     pub entry: [u8; ENTRY_LEN],
@@ -120,6 +125,12 @@ pub enum Reason {
     Partition,
     /// The stored tree contradicts itself. Only an operator can help.
     Inconsistent,
+    /// This instance does not have the key that signs the log.
+    SigningKey,
+    /// The database is not what it was when it was last signed.
+    SignedState,
+    /// What is signed could not be remembered.
+    Latch,
     /// The queue did not move in time.
     Timeout,
     /// The service is shutting down.
@@ -129,6 +140,7 @@ pub enum Reason {
 /// The way into all logs.
 pub struct Ingest {
     store: Store,
+    integrity: Arc<Integrity>,
     limits: Limits,
     metrics: Arc<Metrics>,
     lanes: Mutex<Lanes>,
@@ -158,9 +170,10 @@ struct Lanes {
 }
 
 impl Ingest {
-    pub fn new(store: Store, limits: Limits, metrics: Arc<Metrics>) -> Self {
+    pub fn new(store: Store, integrity: Arc<Integrity>, limits: Limits, metrics: Arc<Metrics>) -> Self {
         Self {
             store,
+            integrity,
             limits,
             metrics,
             lanes: Mutex::default(),
@@ -238,6 +251,7 @@ impl Ingest {
         let queue = Arc::new(Queue::new(Arc::clone(&self.load), self.limits));
         let lane = lane::Lane::new(
             self.store.clone(),
+            Arc::clone(&self.integrity),
             Arc::clone(tenant),
             Arc::clone(&queue),
             self.limits,

@@ -2,8 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::sequence::LogState;
-use crate::event::Entry;
+use crate::event::{Entry, Timestamp};
 use crate::merkle::{Hash, TILE_WIDTH, Tree, leaf_hash, tile_width};
 use crate::store::log::{self, Head};
 
@@ -18,12 +17,15 @@ impl From<sqlx::Error> for RebuildError {
     }
 }
 
+/// A tree, and when the first event of its unfinished level-0 tile was received.
+pub(super) type Rebuilt = (Tree, Option<Timestamp>);
+
 /// The tree under `head`, whose lock the caller holds. At most 255 entries and 255 roots a level are read.
 pub(super) async fn read(
     connection: &mut PgConnection,
     tenant_id: i32,
     head: &Head,
-) -> Result<LogState, RebuildError> {
+) -> Result<Rebuilt, RebuildError> {
     let (leaves, tile_start) = tail(connection, tenant_id, head).await?;
     let mut partial = vec![leaves];
     let mut full_below = head.size / TILE_WIDTH as u64;
@@ -43,7 +45,7 @@ pub(super) async fn read(
     if tree.root() != head.root {
         return Err(RebuildError::Inconsistent("the frontier does not hash to the root"));
     }
-    Ok(LogState { tree, epoch: head.epoch, tile_start })
+    Ok((tree, tile_start))
 }
 
 /// Leaf hashes of the partial level-0 tile, and when its first event was received.
@@ -51,7 +53,7 @@ async fn tail(
     connection: &mut PgConnection,
     tenant_id: i32,
     head: &Head,
-) -> Result<(Vec<Hash>, Option<crate::event::Timestamp>), RebuildError> {
+) -> Result<(Vec<Hash>, Option<Timestamp>), RebuildError> {
     let width = tile_width(head.size, 0);
     if width == 0 {
         return Ok((Vec::new(), None));

@@ -1,6 +1,7 @@
 //! From submitted events to rows, leaves and tiles: the part of the commit that needs no database.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -10,6 +11,7 @@ use uuid::Uuid;
 use super::ids::next_id;
 use super::queue::Item;
 use crate::event::{self, Entry, EntryKind, Envelope, NewEvent, Salt, Timestamp};
+use crate::integrity::LogSigner;
 use crate::merkle::{Hash, Tree, leaf_hash};
 use crate::store::append::{NewTile, Row};
 use crate::store::idempotency::{Evidence, Key, Known};
@@ -19,7 +21,7 @@ use crate::store::log::Head;
 #[derive(Clone)]
 pub(super) struct LogState {
     pub(super) tree: Tree,
-    pub(super) epoch: i32,
+    pub(super) signer: Arc<LogSigner>,
     /// When the first event of the partial level-0 tile was received.
     pub(super) tile_start: Option<Timestamp>,
 }
@@ -41,6 +43,8 @@ pub(super) enum Fate {
 /// The outcome of sequencing a group: everything that one transaction writes.
 pub(super) struct Sequenced<'a> {
     pub(super) rows: Vec<Row<'a>>,
+    /// The leaf hashes of the rows.
+    pub(super) leaves: Vec<Hash>,
     pub(super) tiles: Vec<NewTile>,
     pub(super) keys: Vec<Key>,
     pub(super) fates: Vec<Fate>,
@@ -62,6 +66,7 @@ pub(super) fn sequence<'a>(
         known.into_iter().map(|known| ((known.key.principal_id, known.key.key.clone()), known)).collect();
     let mut sequenced = Sequenced {
         rows: Vec::with_capacity(items.len()),
+        leaves: Vec::with_capacity(items.len()),
         tiles: Vec::new(),
         keys: Vec::new(),
         fates: Vec::with_capacity(items.len()),
@@ -161,6 +166,7 @@ impl<'a> Sequenced<'a> {
         }
         .to_bytes();
         let leaf = leaf_hash(&entry);
+        self.leaves.push(leaf);
         self.rows.push(Row {
             seq,
             received_at,

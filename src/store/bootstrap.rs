@@ -174,13 +174,14 @@ async fn grant(owner: &mut PgConnection) -> Result<(), sqlx::Error> {
         transaction.execute("GRANT eventlogger_writer, eventlogger_reader TO CURRENT_USER").await?;
     }
     for statement in [
-        "REVOKE ALL ON settings, tenants, users, tokens, credential_revision, heads, events, tiles, idempotency \
-         FROM PUBLIC, eventlogger_writer, eventlogger_reader",
+        "REVOKE ALL ON settings, tenants, users, tokens, credential_revision, heads, events, tiles, idempotency, \
+         log_keys, checkpoints FROM PUBLIC, eventlogger_writer, eventlogger_reader",
         "REVOKE ALL ON FUNCTION ensure_event_partitions(int) FROM PUBLIC",
         "GRANT USAGE ON SCHEMA public TO eventlogger_writer, eventlogger_reader",
         "GRANT SELECT, UPDATE ON heads TO eventlogger_writer",
-        "GRANT SELECT, INSERT ON events, tiles, idempotency TO eventlogger_writer",
-        "GRANT SELECT ON heads, events, tiles TO eventlogger_reader",
+        "GRANT SELECT, INSERT ON events, tiles, idempotency, log_keys TO eventlogger_writer",
+        "GRANT SELECT ON checkpoints TO eventlogger_writer",
+        "GRANT SELECT ON heads, events, tiles, log_keys, checkpoints TO eventlogger_reader",
     ] {
         transaction.execute(statement).await?;
     }

@@ -11,6 +11,7 @@ use crate::event::{EntryKind, Envelope, Event, Level, Outcome, Timestamp};
 use crate::query::compile::{self, Bind, Sql};
 use crate::query::{Position, Search};
 use crate::store::read::read;
+use crate::store::values::unsigned;
 
 /// SQLSTATE query_canceled: the statement ran into its timeout.
 const QUERY_CANCELED: &str = "57014";
@@ -80,6 +81,30 @@ pub async fn by_id(pool: &PgPool, tenant_id: i32, id: Uuid) -> Result<Option<Eve
         .fetch_optional(pool)
     };
     Ok(read(pool, row).await?.and_then(EventRow::into_event))
+}
+
+/// The leaf of an event, its place, and by whom it was recorded unless that has been redacted.
+pub struct FoundEntry {
+    pub seq: u64,
+    pub entry: Vec<u8>,
+    pub recorded_by: Option<String>,
+}
+
+pub async fn entry(pool: &PgPool, tenant_id: i32, id: Uuid) -> Result<Option<FoundEntry>, ReadError> {
+    let Some((from, to)) = compile::id_millisecond(id) else { return Ok(None) };
+    let entry = || {
+        sqlx::query!(
+            "SELECT seq, entry, recorded_by FROM events
+             WHERE tenant_id = $1 AND id = $2 AND received_at >= $3 AND received_at < $4",
+            tenant_id,
+            id,
+            OffsetDateTime::from(from),
+            OffsetDateTime::from(to),
+        )
+        .fetch_optional(pool)
+    };
+    let found = read(pool, entry).await?;
+    Ok(found.map(|row| FoundEntry { seq: unsigned(row.seq), entry: row.entry, recorded_by: row.recorded_by }))
 }
 
 /// The exact bytes of `event_data`; `None` if there is no such event, or it has none.

@@ -52,6 +52,14 @@ pub async fn size(pool: &PgPool, tenant_id: i32) -> Result<u64, sqlx::Error> {
     Ok(read(pool, size).await?.map_or(0, unsigned))
 }
 
+/// The epoch and the size of a log; 0 if there is no such log.
+pub async fn position(connection: &mut PgConnection, tenant_id: i32) -> Result<(i32, u64), sqlx::Error> {
+    let head = sqlx::query!("SELECT epoch, size FROM heads WHERE tenant_id = $1", tenant_id)
+        .fetch_optional(connection)
+        .await?;
+    Ok(head.map_or((0, 0), |head| (head.epoch, unsigned(head.size))))
+}
+
 /// The entries from `first_seq` on; they lie at or after `since`, which lets partitions be skipped.
 pub async fn entries_from(
     connection: &mut PgConnection,

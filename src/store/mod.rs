@@ -2,15 +2,18 @@
 
 pub mod append;
 pub mod bootstrap;
+pub mod checkpoints;
 mod connect;
 pub mod events;
 pub mod idempotency;
 pub mod log;
+pub mod log_keys;
 pub mod partitions;
 pub mod principals;
 mod read;
 pub mod service_events;
 pub mod settings;
+pub mod tree;
 mod values;
 
 use std::fmt;
@@ -18,6 +21,7 @@ use std::fmt;
 use sqlx::PgPool;
 
 pub use connect::{Access, Login, PoolSizes};
+pub use read::{bounded, living_session};
 
 /// Three small pools, so that neither a slow query nor a flood of writes can starve the others.
 #[derive(Clone, Debug)]

@@ -66,6 +66,8 @@ pub struct TenantRow {
     pub name: String,
     pub log_id: Uuid,
     pub created_at: OffsetDateTime,
+    /// Whether anybody may read the log's tree.
+    pub public_proofs: bool,
 }
 
 /// Grows with every change of a user, token or tenant.
@@ -82,7 +84,7 @@ pub async fn page_of_tenants(pool: &PgPool, after: &str, limit: i64) -> sqlx::Re
     let page = || {
         sqlx::query_as!(
             TenantRow,
-            "SELECT tenant_id, name, log_id, created_at FROM tenants WHERE name > $1 ORDER BY name LIMIT $2",
+            "SELECT tenant_id, name, log_id, created_at, public_proofs FROM tenants WHERE name > $1 ORDER BY name LIMIT $2",
             after,
             limit
         )
@@ -95,7 +97,7 @@ pub async fn find_tenant(pool: &PgPool, name: &str) -> sqlx::Result<Option<Tenan
     let tenant = || {
         sqlx::query_as!(
             TenantRow,
-            "SELECT tenant_id, name, log_id, created_at FROM tenants WHERE name = $1",
+            "SELECT tenant_id, name, log_id, created_at, public_proofs FROM tenants WHERE name = $1",
             name
         )
         .fetch_optional(pool)
@@ -126,7 +128,7 @@ async fn insert_tenant(change: &mut PgConnection, name: &str) -> sqlx::Result<Te
     let tenant = sqlx::query_as!(
         TenantRow,
         "INSERT INTO tenants (name, log_id) VALUES ($1, gen_random_uuid())
-         RETURNING tenant_id, name, log_id, created_at",
+         RETURNING tenant_id, name, log_id, created_at, public_proofs",
         name
     )
     .fetch_one(&mut *change)

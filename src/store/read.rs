@@ -7,7 +7,8 @@
 use std::io;
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection, PgPool, Postgres};
 use tokio::time::timeout;
 
 /// Runs a statement, again if its session turns out to be dead, and waits as long as getting a session and the
@@ -19,12 +20,29 @@ pub(super) async fn read<T, Statement>(
 where
     Statement: Future<Output = Result<T, sqlx::Error>>,
 {
-    let read = on_a_living_session(pool.options().get_max_connections(), statement);
+    bounded(pool, on_a_living_session(pool.options().get_max_connections(), statement)).await
+}
+
+/// A session for several statements in a row, which answered just now.
+pub async fn living_session(pool: &PgPool) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+    read(pool, async || {
+        let mut session = pool.acquire().await?;
+        session.ping().await?;
+        Ok(session)
+    })
+    .await
+}
+
+/// Waits for reads as long as getting a session and one statement may take.
+pub async fn bounded<T, E: From<sqlx::Error>>(
+    pool: &PgPool,
+    reads: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     match statement_timeout(pool) {
-        None => read.await,
-        Some(limit) => timeout(pool.options().get_acquire_timeout() + limit, read)
+        None => reads.await,
+        Some(limit) => timeout(pool.options().get_acquire_timeout() + limit, reads)
             .await
-            .unwrap_or_else(|_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()))),
+            .unwrap_or_else(|_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()).into())),
     }
 }
 

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
-type Hash = [u8; 32];
+pub type Hash = [u8; 32];
 
 /// Re-reads every log and panics at the first thing that does not fit.
 pub async fn audit(database: &PgPool) {

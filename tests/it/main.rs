@@ -12,6 +12,7 @@
 
 mod auditor;
 mod changes;
+mod evidence;
 mod harness;
 mod http;
 mod journal;
@@ -36,6 +37,7 @@ mod escalation;
 mod faults;
 mod front_door;
 mod hostile_text;
+mod integrity;
 mod login_timing;
 mod matrix;
 mod operators;
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
         front_door::trials(&world),
         hostile_text::trials(&world),
         matrix::trials(&world),
+        integrity::trials(&world),
         login_timing::trials(&world),
         operators::trials(&world),
         pages::trials(&world),

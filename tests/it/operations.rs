@@ -6,8 +6,14 @@ use serde_json::Value;
 use crate::harness::Server;
 
 /// Well-formed, and nobody's.
-const UNKNOWN: [(&str, &str); 3] =
-    [("{id}", "019aa5b2-3f00-7c4e-8a11-5d0c2b9e7f10"), ("{name}", "nobody-there"), ("{prefix}", "Zz9Zz9Zz")];
+const UNKNOWN: [(&str, &str); 6] = [
+    ("{id}", "019aa5b2-3f00-7c4e-8a11-5d0c2b9e7f10"),
+    ("{name}", "nobody-there"),
+    ("{prefix}", "Zz9Zz9Zz"),
+    ("{tenant}", "nowhere"),
+    ("{epoch}", "e7"),
+    ("{path}", "0/000"),
+];
 
 #[derive(Clone)]
 pub struct Operation {
@@ -29,9 +35,10 @@ impl Operation {
         self.path_to(&UNKNOWN)
     }
 
+    /// With these things, and for other parameters something that does not exist.
     pub fn path_to(&self, things: &[(&str, &str)]) -> String {
         let fill = |path: String, (name, value): &(&str, &str)| path.replace(name, value);
-        let path = things.iter().fold(self.template.clone(), fill);
+        let path = things.iter().chain(&UNKNOWN).fold(self.template.clone(), fill);
         assert!(!path.contains('{'), "no value for a parameter of {path}");
         path
     }
@@ -55,6 +62,6 @@ pub async fn operations(server: &Server) -> Vec<Operation> {
             });
         }
     }
-    assert!(operations.len() >= 28, "the document lists the operations");
+    assert!(operations.len() >= 37, "the document lists the operations");
     operations
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use eventlogger::app::{self, App};
 use eventlogger::config::{Config, Secret};
 use eventlogger::postgres::{OWNER, READER, SUPERUSER, WRITER};
+use eventlogger::tlog::SigningKey;
 use serde_json::json;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgPool};
@@ -32,9 +33,12 @@ async fn empty_database(server: &Server) -> (PgPool, String) {
 
 async fn eight_instances_start_at_once_on_an_empty_database(server: Arc<Server>) {
     let (database, url) = empty_database(&server).await;
+    // The key is one of all instances; each has it in its own way.
+    let key = SigningKey::from_seed("example.org/audit", &[7; 32]).unwrap().private_text().to_string();
     let starts = (0..8).map(|n| {
         let mut config: Config = server.config.clone();
         config.database.url = Secret::new(url.clone());
+        config.integrity.signing_key = Secret::new(key.clone());
         config.data_dir = config.data_dir.join(n.to_string());
         app::build(config)
     });

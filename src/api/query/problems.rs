@@ -50,13 +50,13 @@ pub(super) fn body_too_large() -> Problem {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail).with("limit_bytes", MAX_BODY_BYTES)
 }
 
-pub(super) fn bad_id() -> Problem {
+pub(in crate::api) fn bad_id() -> Problem {
     let detail = "The id of an event is a UUID, such as the `id` of each event in a list.";
     Problem::new(StatusCode::BAD_REQUEST, "bad_id", detail)
 }
 
 /// The same whether the id is unknown or another tenant's.
-pub(super) fn no_event() -> Problem {
+pub(in crate::api) fn no_event() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not_found", "There is no event with this id.")
 }
 
@@ -64,7 +64,7 @@ pub(super) fn no_payload() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not_found", "There is no event with this id, or it has no payload.")
 }
 
-pub(super) fn read(error: ReadError) -> Problem {
+pub(in crate::api) fn read(error: ReadError) -> Problem {
     match error {
         ReadError::Timeout => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -1,0 +1,318 @@
+//! What makes a log provable: its tree heads are signed, what was signed is remembered outside PostgreSQL, and
+//! proofs are read from its tiles.
+//!
+//! Nothing is signed that does not go on from what was signed before: see [`Integrity::admit`].
+
+mod key;
+mod latch;
+mod prove;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::{PgConnection, PgPool};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::warn;
+
+use crate::auth::Tenant;
+use crate::merkle::{Hash, empty_root, root_nodes, tiles_needed};
+use crate::store::log::Head;
+use crate::store::{Store, checkpoints, log_keys, settings, tree};
+use crate::tlog::{Checkpoint, SigningKey, VerifierKey};
+use latch::Latch;
+
+pub use key::{KeyError, KeySource};
+pub use prove::{ConsistencyProof, ProveError, Proved};
+
+/// The name under `settings` of what the names of all logs begin with.
+const BASE: &str = "origin";
+/// How often what was signed is put on disk, and looked through for checkpoints to store.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Clone)]
+pub struct Settings {
+    /// What the names of new installations' logs begin with; empty for a random one.
+    pub origin: String,
+    pub key: KeySource,
+    /// Where what was signed is remembered; each folder has all of it.
+    pub latch_folders: Vec<PathBuf>,
+}
+
+/// A tree head and its signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedHead {
+    pub epoch: i32,
+    pub size: u64,
+    pub root: Hash,
+    /// The checkpoint, a signed note.
+    pub note: Arc<str>,
+}
+
+/// Signs the tree heads of one log in one epoch.
+#[derive(Clone, Debug)]
+pub struct LogSigner {
+    key: SigningKey,
+    epoch: i32,
+}
+
+/// Why a log is not signed, and so not written either. The texts are for operators and say what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    #[error(transparent)]
+    Key(#[from] Arc<KeyError>),
+    #[error(
+        "the database is older than its last signed state: {signed} entries were signed and {found} are there. Was a \
+         backup restored, or a standby promoted that lagged behind? Bring the newer database back, or declare the \
+         loss with: eventlogger epoch open --reason TEXT"
+    )]
+    Behind { signed: u64, found: u64 },
+    #[error(
+        "the database contradicts its last signed state: its first {signed} entries are not those that were signed. \
+         Find out what changed it before anything else: eventlogger verify"
+    )]
+    Contradicted { signed: u64 },
+    #[error(
+        "epoch {0} of the log has no signed beginning, so somebody else than `eventlogger epoch open` began it"
+    )]
+    Undeclared(i32),
+    #[error("what was signed last cannot be remembered in {}: {source}", file.display())]
+    Forgetful { file: PathBuf, source: std::io::Error },
+    #[error(
+        "{} says what was signed last, but none of it has the signature of this instance's key. Bring the file back \
+         from a backup; only if that cannot be, remove it, and with it the means to notice a database that is too old",
+        file.display()
+    )]
+    Unreadable { file: PathBuf },
+    #[error("the database cannot be read: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Why the service cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum IntegrityError {
+    #[error("cannot read how this installation's logs are called: {0}")]
+    Database(#[from] sqlx::Error),
+    #[error(
+        "integrity.origin is {configured:?}, but the logs of this database are called {stored:?}: names cannot be \
+         changed, as they are part of every checkpoint. Remove the setting"
+    )]
+    Renamed { configured: String, stored: String },
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error("the operating system gives no random numbers: {0}")]
+    Random(#[from] getrandom::Error),
+    #[error("cannot make the folder {} for what was signed: {source}", folder.display())]
+    Folder { folder: PathBuf, source: std::io::Error },
+}
+
+/// Signs, remembers and proves, for all logs of the installation.
+pub struct Integrity {
+    store: Store,
+    base: String,
+    /// What the keys of all logs are derived from; or why this instance may not sign.
+    key: Result<SigningKey, Arc<KeyError>>,
+    latch: Latch,
+}
+
+impl Integrity {
+    /// An instance that must not sign starts all the same: it can still be read from.
+    pub async fn open(store: Store, settings: Settings) -> Result<Self, IntegrityError> {
+        let base = base(&store.control, &settings.origin).await?;
+        let registered = log_keys::any_active(&mut *store.control.acquire().await?).await?;
+        let key = match key::load(&settings.key, &base, registered.as_deref()) {
+            Ok(key) => Ok(key),
+            Err(error) if error.is_about_another_key() => {
+                tracing::error!(%error, "nothing can be recorded: {error}");
+                Err(Arc::new(error))
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let latch = Latch::open(settings.latch_folders)
+            .map_err(|(folder, source)| IntegrityError::Folder { folder, source })?;
+        Ok(Self { store, base, key, latch })
+    }
+
+    /// Why this instance signs nothing at all, if so.
+    pub fn refusal(&self) -> Option<&KeyError> {
+        self.key.as_ref().err().map(Arc::as_ref)
+    }
+
+    /// What a log is called in its checkpoints.
+    pub fn origin(&self, tenant: &str, epoch: i32) -> String {
+        match epoch {
+            0 => format!("{}/{tenant}", self.base),
+            _ => format!("{}/{tenant}/e{epoch}", self.base),
+        }
+    }
+
+    pub fn signer(&self, tenant: &Tenant, epoch: i32) -> Result<LogSigner, Refusal> {
+        let key = self.key.as_ref().map_err(Arc::clone)?;
+        let origin = self.origin(&tenant.name, epoch);
+        let key = key.derive(&origin).map_err(|error| Arc::new(KeyError::unfit(&origin, &error)))?;
+        Ok(LogSigner { key, epoch })
+    }
+
+    /// Whether this instance may go on from the log as the database has it: with its key, and from where the log was
+    /// when it was last signed. The caller holds the head's lock.
+    pub async fn admit(
+        &self,
+        connection: &mut PgConnection,
+        tenant: &Tenant,
+        head: &Head,
+    ) -> Result<LogSigner, Refusal> {
+        let signer = self.signer(tenant, head.epoch)?;
+        self.register(connection, tenant, head, signer.verifier()).await?;
+        self.check_against_latch(connection, tenant, head.epoch, head.size).await?;
+        Ok(signer)
+    }
+
+    /// Remembers what was signed, before anybody else gets to see it. After an error the log has to be admitted again.
+    pub fn remember(&self, tenant: &Tenant, head: &SignedHead) -> Result<(), Refusal> {
+        self.latch.advance(tenant, head)
+    }
+
+    /// The keys of all logs come from one; the first instance to write to any of them settles which.
+    async fn register(
+        &self,
+        connection: &mut PgConnection,
+        tenant: &Tenant,
+        head: &Head,
+        own: &VerifierKey,
+    ) -> Result<(), Refusal> {
+        let key = self.key.as_ref().map_err(Arc::clone)?;
+        let known = log_keys::active(connection, tenant.id, head.epoch).await?;
+        if known.is_some() {
+            return Ok(key::check(key, known.as_deref()).map_err(Arc::new)?);
+        }
+        log_keys::lock(connection).await?;
+        key::check(key, log_keys::any_active(connection).await?.as_deref()).map_err(Arc::new)?;
+        log_keys::register(connection, tenant.id, head.epoch, &own.to_string(), head.size).await?;
+        Ok(())
+    }
+
+    /// The log in the database must contain what was signed last, as it was.
+    async fn check_against_latch(
+        &self,
+        connection: &mut PgConnection,
+        tenant: &Tenant,
+        epoch: i32,
+        size: u64,
+    ) -> Result<(), Refusal> {
+        let latched = self.latch.read(tenant, |note| self.open_note(tenant, note))?;
+        let Some(mut signed) = latched else { return Ok(()) };
+        if signed.epoch < epoch {
+            signed = self.beginning(connection, tenant, epoch).await?;
+        }
+        if signed.epoch > epoch || signed.size > size {
+            return Err(Refusal::Behind { signed: signed.size, found: size });
+        }
+        match root_at(connection, tenant.id, signed.size).await? {
+            root if root == signed.root => Ok(()),
+            _ => Err(Refusal::Contradicted { signed: signed.size }),
+        }
+    }
+
+    /// With what a declared epoch begins. Whoever can write to the database only cannot declare one.
+    async fn beginning(
+        &self,
+        connection: &mut PgConnection,
+        tenant: &Tenant,
+        epoch: i32,
+    ) -> Result<SignedHead, Refusal> {
+        let note = checkpoints::first_of_epoch(connection, tenant.id, epoch).await?;
+        let first = note.and_then(|note| self.open_note(tenant, &note));
+        first.filter(|first| first.epoch == epoch).ok_or(Refusal::Undeclared(epoch))
+    }
+
+    /// A checkpoint of the tenant's log, if this instance's key has signed it.
+    fn open_note(&self, tenant: &Tenant, note: &str) -> Option<SignedHead> {
+        let origin = note.lines().next()?;
+        let epoch = self.epoch_of(&tenant.name, origin)?;
+        let key = self.key.as_ref().ok()?.derive(origin).ok()?;
+        let Checkpoint { size, root, .. } = Checkpoint::open(note, &[key.verifier().clone()]).ok()?;
+        Some(SignedHead { epoch, size, root, note: note.into() })
+    }
+
+    fn epoch_of(&self, tenant: &str, origin: &str) -> Option<i32> {
+        let rest = origin.strip_prefix(&self.origin(tenant, 0))?;
+        let epoch = if rest.is_empty() { 0 } else { rest.strip_prefix("/e")?.parse().ok()? };
+        (self.origin(tenant, epoch) == origin).then_some(epoch)
+    }
+
+    /// Puts on disk what was signed, and a checkpoint a minute into the database, until `stop` completes.
+    pub async fn keep(self: Arc<Self>, stop: impl Future<Output = ()>) {
+        let mut ticks = interval(KEEP_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => self.keep_once().await,
+                () = &mut stop => break,
+            }
+        }
+    }
+
+    /// As one round of [`Self::keep`]; once more when the last event has been recorded.
+    pub async fn keep_once(self: &Arc<Self>) {
+        let this = Arc::clone(self);
+        let synced = tokio::task::spawn_blocking(move || this.latch.sync()).await;
+        if let Ok(Err(error)) = synced {
+            warn!(%error, "{error}");
+        }
+        for (tenant_id, head) in self.latch.take_due() {
+            let stored =
+                checkpoints::store(&self.store.control, tenant_id, head.epoch, head.size, &head.note);
+            if let Err(error) = stored.await {
+                warn!(%error, "a checkpoint was not stored");
+            }
+        }
+    }
+}
+
+impl LogSigner {
+    pub fn epoch(&self) -> i32 {
+        self.epoch
+    }
+
+    pub fn verifier(&self) -> &VerifierKey {
+        self.key.verifier()
+    }
+
+    pub fn sign(&self, size: u64, root: Hash) -> SignedHead {
+        let checkpoint = Checkpoint { origin: self.key.name().to_owned(), size, root };
+        let note =
+            checkpoint.sign(&self.key).unwrap_or_else(|_| unreachable!("a key's own name is a sound origin"));
+        SignedHead { epoch: self.epoch, size, root, note: note.into() }
+    }
+}
+
+/// The root over the first `size` entries, from what is stored of them.
+async fn root_at(connection: &mut PgConnection, tenant_id: i32, size: u64) -> Result<Hash, sqlx::Error> {
+    let nodes = root_nodes(size);
+    if nodes.is_empty() {
+        return Ok(empty_root());
+    }
+    let tiles = tree::tiles(connection, tenant_id, size, tiles_needed(nodes.iter().copied())).await?;
+    tiles.fold(&nodes).ok_or_else(|| sqlx::Error::Decode("the stored tiles do not make a tree".into()))
+}
+
+/// What the names of all logs begin with: settled by the first instance to start.
+async fn base(control: &PgPool, configured: &str) -> Result<String, IntegrityError> {
+    let fresh = match configured {
+        "" => random_base()?,
+        configured => configured.to_owned(),
+    };
+    let stored = settings::get_or_insert(control, BASE, fresh.as_bytes()).await?;
+    let stored = String::from_utf8_lossy(&stored).into_owned();
+    if !configured.is_empty() && configured != stored {
+        return Err(IntegrityError::Renamed { configured: configured.to_owned(), stored });
+    }
+    Ok(stored)
+}
+
+fn random_base() -> Result<String, getrandom::Error> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random)?;
+    Ok(format!("eventlogger.local/{:016x}", u64::from_be_bytes(random)))
+}

@@ -1,0 +1,90 @@
+//! Which key signs which log. Keys are C2SP verifier keys; the private half is never in the database.
+
+use sqlx::{PgConnection, PgPool};
+
+use super::read::read;
+use super::values::{signed, unsigned};
+
+/// A key of a log, now or earlier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogKey {
+    pub epoch: i32,
+    pub vkey: String,
+    /// The size of the log when it was registered.
+    pub from_size: u64,
+    /// The size up to which it signed, once it no longer does.
+    pub retired_at_size: Option<u64>,
+}
+
+/// Lets one transaction at a time decide which key becomes the first.
+pub async fn lock(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended('eventlogger/log_keys', 0))")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// The key of some log that is in use; `None` in an installation that has never signed anything. All logs of an
+/// installation are signed by one key.
+pub async fn any_active(connection: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT vkey FROM log_keys WHERE retired_at_size IS NULL ORDER BY tenant_id, epoch DESC LIMIT 1"
+    )
+    .fetch_optional(connection)
+    .await
+}
+
+/// The key that signs this log.
+pub async fn active(
+    connection: &mut PgConnection,
+    tenant_id: i32,
+    epoch: i32,
+) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT vkey FROM log_keys WHERE tenant_id = $1 AND epoch = $2 AND retired_at_size IS NULL",
+        tenant_id,
+        epoch
+    )
+    .fetch_optional(connection)
+    .await
+}
+
+/// Does nothing if the log has a key already.
+pub async fn register(
+    connection: &mut PgConnection,
+    tenant_id: i32,
+    epoch: i32,
+    vkey: &str,
+    from_size: u64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO log_keys (tenant_id, epoch, vkey, from_size) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        tenant_id,
+        epoch,
+        vkey,
+        signed(from_size)
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// All keys that a log ever had, oldest first.
+pub async fn of_log(pool: &PgPool, tenant_id: i32) -> Result<Vec<LogKey>, sqlx::Error> {
+    let keys = || {
+        sqlx::query!(
+            "SELECT epoch, vkey, from_size, retired_at_size FROM log_keys WHERE tenant_id = $1
+             ORDER BY epoch, from_size, vkey",
+            tenant_id
+        )
+        .fetch_all(pool)
+    };
+    let keys = read(pool, keys).await?.into_iter();
+    let key = keys.map(|row| LogKey {
+        epoch: row.epoch,
+        vkey: row.vkey,
+        from_size: unsigned(row.from_size),
+        retired_at_size: row.retired_at_size.map(unsigned),
+    });
+    Ok(key.collect())
+}
