@@ -10,6 +10,7 @@ mod table;
 pub mod tenant;
 pub mod token;
 pub mod user;
+mod verify;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -33,7 +34,9 @@ Exit codes:
   2  wrong usage
   3  wrong configuration
   4  no database: PostgreSQL is missing, refuses, or cannot be reached
-  5  cannot listen on a configured address, or not with its certificate";
+  5  cannot listen on a configured address, or not with its certificate
+  6  verify: something does not hold
+  7  verify: what could be checked holds, but not everything could be";
 
 /// An authenticated, provable audit log on PostgreSQL.
 #[derive(Debug, Parser)]
@@ -58,6 +61,7 @@ enum Command {
     Token(token::Command),
     #[command(subcommand)]
     Tenant(tenant::Command),
+    Verify(verify::Command),
     Openapi(openapi::Command),
     Bench(bench::Command),
     Config(config::Command),
@@ -74,6 +78,7 @@ impl Command {
             Self::Tenant(command) => {
                 administer(file, async |pool, out| tenant::run(command, pool, out).await)
             }
+            Self::Verify(command) => command.run(),
             Self::Openapi(command) => command.run(),
             Self::Bench(command) => command.run(),
             Self::Config(command) => command.run(file),
@@ -88,6 +93,10 @@ pub enum Failure {
     Config(ConfigError),
     Database(anyhow::Error),
     Listen(anyhow::Error),
+    /// Something that was verified does not hold.
+    Refuted(anyhow::Error),
+    /// Not everything could be verified.
+    Unchecked(anyhow::Error),
 }
 
 impl Failure {
@@ -97,13 +106,19 @@ impl Failure {
             Self::Config(_) => 3,
             Self::Database(_) => 4,
             Self::Listen(_) => 5,
+            Self::Refuted(_) => 6,
+            Self::Unchecked(_) => 7,
         })
     }
 
     fn message(&self) -> String {
         match self {
             Self::Config(error) => error.to_string(),
-            Self::Failed(error) | Self::Database(error) | Self::Listen(error) => format!("{error:#}"),
+            Self::Failed(error)
+            | Self::Database(error)
+            | Self::Listen(error)
+            | Self::Refuted(error)
+            | Self::Unchecked(error) => format!("{error:#}"),
         }
     }
 }

@@ -30,6 +30,14 @@ pub struct Submitted<'a> {
     pub event: Option<&'a NewEvent>,
 }
 
+impl<'a> Submitted<'a> {
+    /// Whether there was a payload, and which, as far as the submitter tells.
+    fn known_payload(&self) -> Option<Option<&'a [u8]>> {
+        let of_event = self.event.map(|event| event.payload.as_ref().map(|payload| payload.bytes.as_slice()));
+        self.payload.map(Some).or(of_event)
+    }
+}
+
 /// What a receipt was found to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
@@ -86,7 +94,7 @@ impl Receipt {
             commitment(Label::Envelope, &envelope_salt, self.envelope.as_bytes()) == entry.envelope,
             "the entry does not commit to the envelope: a typed field or the salt is another",
         );
-        let payload_compared = findings.check_payload(&entry, payload_salt, submitted.payload);
+        let payload_compared = findings.check_payload(&entry, payload_salt, submitted.known_payload());
         if let Some(event) = submitted.event {
             findings.check_event(&entry, &self.envelope, event);
         }
@@ -143,30 +151,25 @@ impl Findings {
         }
     }
 
-    /// Whether there was something to compare, and it was.
-    fn check_payload(&mut self, entry: &Entry, salt: Option<Salt>, submitted: Option<&[u8]>) -> bool {
-        match (entry.payload, salt, submitted) {
-            (Some(committed), Some(salt), Some(payload)) => {
-                // A payload is a JSON value, and no blank around it was recorded.
-                let holds = commitment(Label::Payload, &salt, payload.trim_ascii()) == committed;
-                self.check(holds, "the payload is not the one that was recorded");
-                true
-            }
-            (Some(_), None, _) => {
-                self.add("the entry has a payload, and the receipt has no salt for it");
-                false
-            }
-            (None, _, Some(_)) => {
-                self.add("the event was recorded without a payload, and one was given");
-                false
-            }
-            (None, Some(_), None) => {
-                self.add("the receipt has a salt for a payload, and the entry has no payload");
-                false
-            }
-            (Some(_), Some(_), None) => false,
-            (None, None, None) => true,
+    /// Whether the payload was compared.
+    fn check_payload(&mut self, entry: &Entry, salt: Option<Salt>, submitted: Option<Option<&[u8]>>) -> bool {
+        match (entry.payload, salt) {
+            (Some(_), None) => self.add("the entry has a payload, and the receipt has no salt for it"),
+            (None, Some(_)) => self.add("the receipt has a salt for a payload, and the entry has no payload"),
+            _ => {}
         }
+        match (entry.payload, submitted) {
+            (Some(_), None) => return false,
+            (Some(_), Some(None)) => self.add("the event was recorded with a payload, and it has none"),
+            (None, Some(Some(_))) => self.add("the event was recorded without a payload, and it has one"),
+            (None, None | Some(None)) => {}
+            (Some(committed), Some(Some(payload))) => {
+                // A payload is a JSON value, and no blank around it was recorded.
+                let opens = |salt| commitment(Label::Payload, &salt, payload.trim_ascii()) == committed;
+                self.check(salt.is_some_and(opens), "the payload is not the one that was recorded");
+            }
+        }
+        true
     }
 
     /// The service adds `received_at`, the defaults and who recorded it; everything else must be the submitter's.

@@ -40,6 +40,7 @@ mod hostile_text;
 mod integrity;
 mod login_timing;
 mod matrix;
+mod offline;
 mod operators;
 mod pages;
 mod query;
@@ -83,6 +84,7 @@ fn main() -> ExitCode {
         matrix::trials(&world),
         integrity::trials(&world),
         login_timing::trials(&world),
+        offline::trials(&world),
         operators::trials(&world),
         pages::trials(&world),
         query::trials(&world),
