@@ -19,6 +19,7 @@ check_everything() {
     stage "deployment" run_deploy_test
     if [[ $(id -u) == 0 ]]; then stage "deployment as an ordinary user" run_deploy_test_as_ordinary_user; fi
     stage_with "slowhttptest" "slow clients" run_slow_clients_test
+    stage_with "python" "receipts with other tools" run_verifiers_test
     stage_with "python" "client in Python" run_client_test python "$(python_tools)"
     stage_with "node" "client in TypeScript" run_client_test typescript "$(node_tools)"
     stage_with "client_crates" "client in Rust" run_client_test rust "$(check_folder)/rust"
@@ -65,6 +66,10 @@ run_slow_clients_test() {
 # run_client_test LANGUAGE TOOLS
 run_client_test() {
     EVENTLOGGER_BINARY=$(target_dir)/debug/eventlogger TOOLS=$2 bash tests/clients.sh "$1"
+}
+
+run_verifiers_test() {
+    EVENTLOGGER_BINARY=$(target_dir)/debug/eventlogger TOOLS=$(python_tools) bash tests/verifiers.sh
 }
 
 run_api_test() {

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 
 use super::Failure;
-use crate::tlog::Policy;
+use crate::tlog::{Policy, VerifierKey};
 
 /// Check a receipt, with the service gone if need be
 ///
 /// A receipt is the member `receipt` of the answer to a recording. It proves what was recorded, where in the log, and
-/// that the log's key has signed it. Whose key that is must be known from elsewhere: pin it once with --policy.
+/// that the log's key has signed it. Whose key that is must be known from elsewhere: pin it, with --policy or --key.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -40,13 +40,21 @@ pub struct Command {
     /// Whom to believe: a C2SP trust policy with the key of the log
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// Whom to believe: the public key of the log, as `vkey` of GET /integrity/key
+    #[arg(long, value_name = "VKEY", conflicts_with = "policy", value_parser = policy_of)]
+    key: Option<Policy>,
 }
 
 impl Command {
     pub fn run(self) -> Result<(), Failure> {
-        let policy = self.policy.as_deref().map(read_policy).transpose()?;
+        let policy = self.policy.as_deref().map(read_policy).transpose()?.or_else(|| self.key.clone());
         receipt::run(&self, policy.as_ref())
     }
+}
+
+fn policy_of(vkey: &str) -> Result<Policy, String> {
+    vkey.parse::<VerifierKey>().map_err(|error| error.to_string())?;
+    Policy::parse(format!("log {vkey}\nquorum none\n").as_bytes()).map_err(|error| error.to_string())
 }
 
 fn read_policy(file: &Path) -> Result<Policy, Failure> {
