@@ -10,6 +10,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
+use super::fault::{Step, reached};
 use super::queue::{Group, Item, Queue};
 use super::rebuild::{self, RebuildError};
 use super::sequence::{Fate, LogState, Sequenced, sequence};
@@ -162,11 +163,13 @@ impl Lane {
                 self.resolve(&sequenced, error).await?;
             }
         }
+        reached(Step::Committed);
         let Sequenced { rows, leaves, fates, state, .. } = sequenced;
         let sealed = before.map(|before| self.seal(before.tree, leaves, state));
         let outcomes: Vec<Recorded> = rows.into_iter().map(|row| recorded(row, sealed.clone())).collect();
         self.count(outcomes.len(), begun.elapsed());
         answer(&mut group.items, fates, &outcomes);
+        reached(Step::Answered);
         Ok(())
     }
 
@@ -178,6 +181,7 @@ impl Lane {
     ) -> Result<Sequenced<'a>, Failure> {
         let items = &group.items;
         let head = log::lock_head(transaction, self.tenant.id).await?;
+        reached(Step::Locked);
         check_clock(&head)?;
         let state = match self.state.take() {
             Some(state) if state.matches(&head) => state,
@@ -189,6 +193,7 @@ impl Lane {
             Failure::NotRecorded(Reason::Database)
         })?;
         self.state = Some(state);
+        reached(Step::Sequenced);
         if group.atomic {
             sequenced.all_or_nothing();
         }
@@ -215,10 +220,12 @@ impl Lane {
     /// the signature cannot be remembered, it is the next ones that are refused.
     fn seal(&mut self, before: Tree, leaves: Vec<Hash>, state: LogState) -> Arc<Sealed> {
         let head = state.signer.sign(state.tree.size(), state.tree.root());
+        reached(Step::Signed);
         match self.integrity.remember(&self.tenant, &head) {
             Ok(()) => self.state = Some(state),
             Err(refusal) => drop(self.refuse(refusal)),
         }
+        reached(Step::Latched);
         Arc::new(Sealed::new(before, leaves, head))
     }
 
@@ -229,13 +236,18 @@ impl Lane {
     ) -> Result<(), sqlx::Error> {
         let Sequenced { rows, tiles, keys, head, .. } = sequenced;
         append::events(transaction, self.tenant.id, rows).await?;
+        reached(Step::EventsInserted);
         if !tiles.is_empty() {
             append::tiles(transaction, self.tenant.id, tiles).await?;
+            reached(Step::TilesInserted);
         }
         if !keys.is_empty() {
             idempotency::insert(transaction, self.tenant.id, keys).await?;
+            reached(Step::KeysInserted);
         }
-        append::head(transaction, self.tenant.id, head).await
+        append::head(transaction, self.tenant.id, head).await?;
+        reached(Step::HeadMoved);
+        Ok(())
     }
 
     /// A statement of its own, after the lock: the locking statement's snapshot may be older than the lock.

@@ -3,6 +3,7 @@
 //! Each tenant with something to record has a lane: a task that alone writes to that tenant's log, one
 //! transaction at a time, and that nothing cancels. Whatever arrives during a commit forms the next group.
 
+mod fault;
 mod ids;
 mod lane;
 mod queue;

@@ -132,7 +132,7 @@ impl Service {
 
     /// The postmaster; it may be dead.
     pub fn postmaster(&self) -> Option<u32> {
-        let file = fs::read_to_string(self.data_dir().join("pg/postmaster.pid")).ok()?;
+        let file = fs::read_to_string(self.postmaster_file()).ok()?;
         file.lines().next()?.trim().parse().ok()
     }
 
@@ -158,6 +158,31 @@ impl Service {
 
     fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// The checkpoints that outlived the process.
+    pub fn latched(&self) -> Vec<String> {
+        let latch = fs::read(self.data_dir().join("latch/default")).unwrap_or_default();
+        let places = latch.chunks(1024).map(|place| String::from_utf8_lossy(place).trim().to_owned());
+        places.filter(|place| !place.is_empty()).collect()
+    }
+
+    /// For the starts to come.
+    pub fn set(&mut self, name: &'static str, value: Option<String>) {
+        self.environment.retain(|(known, _)| *known != name);
+        self.environment.extend(value.map(|value| (name, value)));
+    }
+
+    /// Waits until the process has ended by itself.
+    pub async fn ended(&mut self) {
+        let mut process = self.process.take().unwrap();
+        while process.try_wait().unwrap().is_none() {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    pub fn postmaster_file(&self) -> PathBuf {
+        self.data_dir().join("pg/postmaster.pid")
     }
 
     /// What the process has said.

@@ -19,3 +19,4 @@ mod journal;
 mod files;
 mod freeze;
 mod kill;
+mod steps;

@@ -196,7 +196,7 @@ async fn audit_keys(database: &PgPool, tenant: i32, leaves: &[Hash]) {
     }
 }
 
-fn leaf(entry: &[u8]) -> Hash {
+pub fn leaf(entry: &[u8]) -> Hash {
     Sha256::new().chain_update([0]).chain_update(entry).finalize().into()
 }
 

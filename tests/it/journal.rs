@@ -3,15 +3,18 @@
 //! Every event carries a tag of its own as correlation id, noted before it is sent. So the journal knows of
 //! each whether it must be there, must not, or may.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::auditor::{self, Hash};
 use crate::http::{Client, Response};
 
 /// SplitMix64: the same seed gives the same run, as far as the machine allows.
@@ -54,7 +57,12 @@ pub struct Journal {
     name: &'static str,
     random: Mutex<Random>,
     submissions: Mutex<Vec<Submission>>,
+    /// The roots that were signed, by size.
+    signed: Mutex<BTreeMap<u64, Hash>>,
 }
+
+/// Roots computed anew per check, each from all entries before it.
+const ROOTS_CHECKED: usize = 12;
 
 /// How many times a repetition is tried until the service has recovered, with a pause between two tries.
 const RETRIES: usize = 1_200;
@@ -64,7 +72,12 @@ const LARGE: u64 = 65 << 10;
 
 impl Journal {
     pub fn new(name: &'static str, seed: u64) -> Self {
-        Self { name, random: Mutex::new(Random::new(seed)), submissions: Mutex::default() }
+        Self {
+            name,
+            random: Mutex::new(Random::new(seed)),
+            submissions: Mutex::default(),
+            signed: Mutex::default(),
+        }
     }
 
     /// Sends something at random and notes the answer. Gives an error if there was none.
@@ -83,7 +96,9 @@ impl Journal {
         let index = self.note(keyed, bytes, None);
         let answer = client.post("/events").json(self.body(index)).try_send().await;
         let answer = answer.map_err(drop)?;
-        self.answered(index, outcome(answer.status.as_u16(), &parsed(&answer)));
+        let body = parsed(&answer);
+        self.note_receipt(&body);
+        self.answered(index, outcome(answer.status.as_u16(), &body));
         Ok(())
     }
 
@@ -96,6 +111,7 @@ impl Journal {
         let answer = client.post(&path).json(format!("[{}]", bodies.join(","))).try_send().await;
         let answer = answer.map_err(drop)?;
         let body = parsed(&answer);
+        body["results"].as_array().into_iter().flatten().for_each(|item| self.note_receipt(item));
         for (position, index) in indexes.into_iter().enumerate() {
             self.answered(
                 index,
@@ -106,6 +122,36 @@ impl Journal {
             );
         }
         Ok(())
+    }
+
+    fn note_receipt(&self, recorded: &Value) {
+        if let Some(checkpoint) = recorded["receipt"]["checkpoint"].as_str() {
+            self.note_checkpoint(checkpoint);
+        }
+    }
+
+    /// Whatever was signed for a size, was signed for that size always.
+    pub fn note_checkpoint(&self, note: &str) {
+        let mut lines = note.lines().skip(1);
+        let mut line = || lines.next().expect("a checkpoint");
+        let (size, root) = (line().parse().expect("a size"), STANDARD.decode(line()).expect("a root"));
+        let root: Hash = root.try_into().expect("32 bytes");
+        let mut signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
+        assert_eq!(*signed.entry(size).or_insert(root), root, "two roots were signed for {size} entries");
+    }
+
+    /// What was signed is what is there.
+    async fn check_signed(&self, database: &PgPool) {
+        let entries: Vec<Vec<u8>> = sqlx::query_scalar("SELECT entry FROM events ORDER BY tenant_id, seq")
+            .fetch_all(database)
+            .await
+            .expect("entries");
+        let leaves: Vec<Hash> = entries.iter().map(|entry| auditor::leaf(entry)).collect();
+        let signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (size, root) in signed.iter().rev().take(ROOTS_CHECKED) {
+            let there = leaves.get(..*size as usize).unwrap_or_else(|| panic!("{size} entries were signed"));
+            assert_eq!(auditor::tree_root(there), *root, "the first {size} entries are not those signed");
+        }
     }
 
     /// Writes on and on with several clients until `stop` says so or there is no answer.
@@ -181,6 +227,7 @@ impl Journal {
 
     /// Compares with the database. Whatever is there must have been sent by this journal if it has a tag of it.
     pub async fn check(&self, database: &PgPool) {
+        self.check_signed(database).await;
         let rows: Vec<(String, Uuid, Vec<u8>)> = sqlx::query_as(
             "SELECT correlation_id, id, sha256(payload) FROM events WHERE starts_with(correlation_id, $1)",
         )
