@@ -15,11 +15,13 @@ use super::accounts::{author, named, page_rows, problem_of};
 use super::body::RawJson;
 use super::caller::{Caller, Superadmin};
 use super::links;
-use super::members::{Members, checked};
+use super::members::{Members, checked, flag};
 use super::problem::{Fault, Problem};
 use crate::auth::name::check_tenant_name;
 use crate::auth::{AccountError, Auth, DEFAULT_TENANT};
-use crate::store::principals::{ChangeError, TenantRow, create_tenant, find_tenant, page_of_tenants};
+use crate::store::principals::{
+    ChangeError, TenantRow, create_tenant, find_tenant, page_of_tenants, set_public_proofs,
+};
 
 pub struct TenantsApi {
     pub auth: Arc<Auth>,
@@ -47,11 +49,26 @@ struct Tenant {
     /// Part of every entry of its log.
     log_id: Uuid,
     created_at: OffsetDateTime,
+    /// Whether `/tlog` of the tenant needs no login. It holds commitments, never content.
+    public_proofs: bool,
+}
+
+/// What can be changed of a tenant.
+#[derive(Object)]
+#[oai(example)]
+struct TenantChange {
+    public_proofs: bool,
+}
+
+impl Example for TenantChange {
+    fn example() -> Self {
+        Self { public_proofs: true }
+    }
 }
 
 impl From<TenantRow> for Tenant {
-    fn from(TenantRow { name, log_id, created_at, .. }: TenantRow) -> Self {
-        Self { name, log_id, created_at }
+    fn from(TenantRow { name, log_id, created_at, public_proofs, .. }: TenantRow) -> Self {
+        Self { name, log_id, created_at, public_proofs }
     }
 }
 
@@ -146,11 +163,44 @@ impl TenantsApi {
             Err(_) => Ok(None),
         };
         let found = found.map_err(|error| Problem::database(&error))?;
-        let unknown = || {
-            Problem::new(StatusCode::NOT_FOUND, "no_such_tenant", "There is no tenant of this name.")
-                .with_fault(Fault::parameter("name", "no such tenant"))
-        };
         found.map(|tenant| Json(tenant.into())).ok_or_else(unknown)
+    }
+
+    /// Open or close the proofs of a tenant
+    ///
+    /// With `public_proofs`, everybody may read the tree of its log under `/tlog`, to watch that it only grows. The
+    /// log of the tenant tells of the change.
+    #[oai(path = "/tenants/:name", method = "patch", operation_id = "update_tenant")]
+    async fn update(
+        &self,
+        request: &Request,
+        caller: Caller<Superadmin>,
+        /// The tenant's name.
+        name: Path<String>,
+        body: RawJson<TenantChange>,
+    ) -> Result<Json<Tenant>, Problem> {
+        let mut members = Members::of(&body.bytes, &["public_proofs"])?;
+        let public = members.required("public_proofs", flag);
+        members.finish()?;
+        check_tenant_name(&name).map_err(|_| unknown())?;
+        let author = author(request, &caller, &name);
+        let changed = name.0.clone();
+        let change = self
+            .auth
+            .change(move |pool| async move { set_public_proofs(&pool, &author, &changed, public).await });
+        Ok(Json(change.await.map_err(not_there)?.into()))
+    }
+}
+
+fn unknown() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "no_such_tenant", "There is no tenant of this name.")
+        .with_fault(Fault::parameter("name", "no such tenant"))
+}
+
+fn not_there(error: AccountError) -> Problem {
+    match error {
+        AccountError::Change(ChangeError::NoTenant(_)) => unknown(),
+        error => problem_of(error),
     }
 }
 

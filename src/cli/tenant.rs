@@ -2,17 +2,18 @@
 
 use std::io::Write;
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 use sqlx::PgPool;
 
 use super::arguments::{author, explain, tenant_name};
 use super::table::{second, write_table};
-use crate::store::principals::{create_tenant, list_tenants};
+use crate::store::principals::{create_tenant, list_tenants, set_public_proofs};
 
 const EXAMPLES: &str = "\
 Examples:
   eventlogger tenant add acme
+  eventlogger tenant proofs acme public
   eventlogger user add ann --tenant acme --role admin,reader,writer
   curl -u acme/ann:PASSWORD http://localhost:5000/events";
 
@@ -30,12 +31,33 @@ pub enum Command {
         #[arg(value_parser = tenant_name)]
         name: String,
     },
+    /// Open the proofs of a tenant's log to everybody, or close them again
+    ///
+    /// They are under /tlog/NAME and hold commitments, never content. Whoever may read them can watch that the log
+    /// only grows.
+    #[command(after_help = EXAMPLES)]
+    Proofs {
+        /// The tenant
+        #[arg(value_parser = tenant_name)]
+        name: String,
+        /// Who may read them
+        #[arg(value_enum)]
+        readers: Readers,
+    },
     /// List tenants
     List {
         /// Print a JSON array
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Readers {
+    /// Whoever asks
+    Public,
+    /// The tenant's own users and tokens
+    Private,
 }
 
 pub async fn run(command: Command, pool: &PgPool, out: &mut impl Write) -> anyhow::Result<()> {
@@ -47,6 +69,14 @@ pub async fn run(command: Command, pool: &PgPool, out: &mut impl Write) -> anyho
             )?,
             Err(error) => return Err(explain(pool, &name, error).await),
         },
+        Command::Proofs { name, readers } => {
+            let public = readers == Readers::Public;
+            if let Err(error) = set_public_proofs(pool, &author(), &name, public).await {
+                return Err(explain(pool, &name, error).await);
+            }
+            let who = if public { "everybody" } else { "its own users and tokens" };
+            writeln!(out, "The proofs of tenant {name} are for {who}.")?;
+        }
         Command::List { json } => list(pool, json, out).await?,
     }
     Ok(())
@@ -57,7 +87,14 @@ async fn list(pool: &PgPool, json: bool, out: &mut impl Write) -> anyhow::Result
     if json {
         let tenants: Vec<_> = tenants
             .iter()
-            .map(|t| json!({ "name": t.name, "log_id": t.log_id, "created_at": second(t.created_at) }))
+            .map(|t| {
+                json!({
+                    "name": t.name,
+                    "log_id": t.log_id,
+                    "created_at": second(t.created_at),
+                    "public_proofs": t.public_proofs,
+                })
+            })
             .collect();
         writeln!(out, "{}", serde_json::to_string_pretty(&tenants)?)?;
     } else {

@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 
 use super::read::read;
 pub use change::Author;
-use change::{Change, Deed};
+use change::{Change, Deed, changed};
 
 /// The tenant of the installation's operators. Its users may leave it out of their login.
 pub const DEFAULT_TENANT: &str = "default";
@@ -122,6 +122,39 @@ pub async fn create_tenant(pool: &PgPool, author: &Author, name: &str) -> Result
     deed.record(&mut change).await?;
     change.commit().await?;
     Ok(tenant)
+}
+
+/// Opens the log's tree to everybody, or closes it again. The change is told in the log that it concerns.
+pub async fn set_public_proofs(
+    pool: &PgPool,
+    author: &Author,
+    name: &str,
+    public: bool,
+) -> Result<TenantRow, ChangeError> {
+    let mut change = Change::begin(pool).await?;
+    let tenant_id = tenant_id(&mut change, name).await?;
+    let before = sqlx::query_scalar!(
+        "UPDATE tenants new SET public_proofs = $2 FROM tenants old
+         WHERE new.tenant_id = $1 AND old.tenant_id = $1 RETURNING old.public_proofs",
+        tenant_id,
+        public
+    )
+    .fetch_one(&mut *change)
+    .await?;
+    if before != public {
+        let done = if public { "opened to everybody" } else { "closed to strangers" };
+        let deed = Deed {
+            event_type: "eventlogger.tenant_proofs_set",
+            target: format!("tenant/{name}"),
+            message: format!("The proofs of tenant {name} were {done}."),
+            data: changed("public_proofs", before, public),
+            tenant_id,
+            author,
+        };
+        deed.record(&mut change).await?;
+    }
+    change.commit().await?;
+    find_tenant(pool, name).await?.ok_or_else(|| ChangeError::NoTenant(name.to_owned()))
 }
 
 async fn insert_tenant(change: &mut PgConnection, name: &str) -> sqlx::Result<TenantRow> {

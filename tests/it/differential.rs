@@ -90,6 +90,9 @@ fn probes(operation: &str) -> Vec<Probe> {
         // Only superadmins, whom nothing is hidden from, get beyond the role.
         "list_tenants" => vec![probe(Tenant, "/tenants?after={}", 403)],
         "get_tenant" => vec![probe(Tenant, "/tenants/{}", 403)],
+        "update_tenant" => {
+            vec![with_body(probe(Tenant, "/tenants/{}", 403), r#"{"public_proofs": true}"#)]
+        }
         _ => Vec::new(),
     }
 }

@@ -206,7 +206,11 @@ async fn strangers_see_only_logs_that_are_open(server: Arc<Server>) {
     };
     get("default").await.problem(401, "unauthenticated");
     get("nowhere").await.problem(401, "unauthenticated");
-    server.database.execute("UPDATE tenants SET public_proofs = true").await.unwrap();
+    let open = server.client.request(http::Method::PATCH, "/tenants/default");
+    let opened = open.json(r#"{"public_proofs": true}"#).send().await.json(200);
+    assert_eq!(opened["public_proofs"], true);
+    let nowhere = server.client.request(http::Method::PATCH, "/tenants/nowhere");
+    nowhere.json(r#"{"public_proofs": true}"#).send().await.problem(404, "no_such_tenant");
     let open = get("default").await;
     assert_eq!(open.status, 200);
     assert!(open.header("cache-control").unwrap().starts_with("public"));

@@ -64,6 +64,7 @@ fn recipe(operation: &str, things: &Things) -> (Option<String>, u16) {
         "update_user" => (object(json!({"disabled": true, "roles": ["reader"]})), 200),
         "set_user_password" => (object(json!({"login": "machine_secret"})), 200),
         "create_token" => (object(json!({"owner": user, "roles": ["writer"]})), 201),
+        "update_tenant" => (object(json!({"public_proofs": false})), 200),
         "add_tenant" => (object(json!({"name": format!("of-{user}")})), 201),
         "remove_user" | "revoke_token" => (None, 204),
         _ => panic!("{operation} is new: say here how it is called, and what it answers whom it serves"),
