@@ -65,6 +65,7 @@ fn recipe(operation: &str, things: &Things) -> (Option<String>, u16) {
         "set_user_password" => (object(json!({"login": "machine_secret"})), 200),
         "create_token" => (object(json!({"owner": user, "roles": ["writer"]})), 201),
         "add_tenant" => (object(json!({"name": format!("of-{user}")})), 201),
+        "redact_event" => (None, 200),
         "remove_user" | "revoke_token" => (None, 204),
         _ => panic!("{operation} is new: say here how it is called, and what it answers whom it serves"),
     }
@@ -112,7 +113,11 @@ fn call(server: &Server, operation: &Operation, things: &Things) -> (Request, u1
         ("{epoch}", "e0"),
         ("{path}", "entries/000.p/1"),
     ];
-    let query = if operation.id == "get_consistency" { "?first=0" } else { "" };
+    let query = match operation.id.as_str() {
+        "get_consistency" => "?first=0",
+        "redact_event" => "?reason=test",
+        _ => "",
+    };
     let path = operation.path_to(&filled) + query;
     let request = server.client.request(operation.method.clone(), &path);
     match recipe(&operation.id, things) {
