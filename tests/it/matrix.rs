@@ -25,14 +25,17 @@ struct Things {
 }
 
 impl Things {
-    async fn new(server: &Server, event: &str, number: usize) -> Self {
+    async fn new(server: &Server, number: usize) -> Self {
+        let recorded = json!({"event_type": "t", "user_identity": "u", "event_data": 1}).to_string();
+        let recorded = server.client.post("/events?receipt=none").json(recorded).send().await.json(201);
+        let event = recorded["id"].as_str().unwrap().to_owned();
         let user = format!("target-{number}");
         let credential = StoredCredential::MachineSecret([0; 32]);
         let control = &server.store.control;
         changes::create_user(control, DEFAULT_TENANT, &user, &credential, &["writer"]).await.unwrap();
         server.add_token(&user, "writer").await;
         let tokens = tokens::page_of_tokens(control, DEFAULT_TENANT, Some(&user), "", 1).await.unwrap();
-        Self { user, prefix: tokens[0].prefix.clone(), event: event.to_owned() }
+        Self { user, prefix: tokens[0].prefix.clone(), event }
     }
 }
 
@@ -127,16 +130,13 @@ fn call(server: &Server, operation: &Operation, things: &Things) -> (Request, u1
 }
 
 async fn each_operation_serves_the_roles_of_the_document_and_refuses_the_others(server: Arc<Server>) {
-    let recorded = json!({"event_type": "t", "user_identity": "u", "event_data": 1}).to_string();
-    let recorded = server.client.post("/events").json(recorded).send().await.json(201);
-    let event = recorded["id"].as_str().unwrap();
     let callers = callers(&server).await;
     let mut calls = 0;
     for operation in operations(&server).await {
         let Some(needed) = operation.role() else { continue };
         for caller in &callers {
             calls += 1;
-            let things = Things::new(&server, event, calls).await;
+            let things = Things::new(&server, calls).await;
             let (request, status) = call(&server, &operation, &things);
             let response = caller.sign(request).send().await;
             let context = format!("{} as {}", operation.id, caller.role());
@@ -155,7 +155,7 @@ async fn each_operation_serves_the_roles_of_the_document_and_refuses_the_others(
                 assert_eq!(response.status, status, "{context}: {}", response.text());
             }
         }
-        let things = Things::new(&server, event, 1_000 + calls).await;
+        let things = Things::new(&server, 1_000 + calls).await;
         let (request, _) = call(&server, &operation, &things);
         request.anonymous().send().await.problem(401, "unauthenticated");
     }
