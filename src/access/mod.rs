@@ -87,7 +87,10 @@ impl Fate {
         match outcome {
             Ok(_) => Self::Recorded,
             Err(
-                error @ (IngestError::KeyConflict { .. } | IngestError::Refused(_) | IngestError::Aborted),
+                error @ (IngestError::KeyConflict { .. }
+                | IngestError::Refused(_)
+                | IngestError::NotRedactable(_)
+                | IngestError::Aborted),
             ) => Self::Lost(error),
             Err(IngestError::QueueFull | IngestError::NotRecorded(_) | IngestError::Unknown { .. }) => {
                 Self::Again

@@ -18,6 +18,7 @@ pub mod openapi;
 pub mod problem;
 pub mod query;
 mod recorded;
+mod redaction;
 mod root;
 mod route_table;
 pub mod schemas;
@@ -51,6 +52,7 @@ use self::{
     },
     query::QueryApi,
     recorded::Recorder,
+    redaction::RedactionApi,
     root::RootApi,
     route_table::RouteTable,
     tenants::TenantsApi,
@@ -117,6 +119,7 @@ type Operations = (
     EventsApi,
     BatchApi,
     QueryApi,
+    RedactionApi,
     IntegrityApi,
     TlogApi,
     UsersApi,
@@ -132,8 +135,9 @@ fn operations(state: &ApiState, log: Log, auth: &Arc<Auth>) -> Operations {
     (
         RootApi,
         EventsApi { recorder: recorder.clone() },
-        BatchApi { recorder, max_events: state.settings.batch_events },
+        BatchApi { recorder: recorder.clone(), max_events: state.settings.batch_events },
         QueryApi::new(log.store.query.clone(), log.cursors),
+        RedactionApi { recorder, reads: log.store.query.clone() },
         IntegrityApi { integrity: Arc::clone(&log.integrity), reads: log.store.query.clone() },
         TlogApi::new(log.integrity, log.store),
         UsersApi { auth: Arc::clone(auth) },

@@ -23,7 +23,7 @@ use super::schemas::{Event, EventData, EventPage, EventQuery};
 use super::wire;
 use crate::query::cursor::{CursorKey, Scope};
 use crate::query::{MAX_BODY_BYTES, Origin, Search, json};
-use crate::store::events::{self, Page};
+use crate::store::events::{self, FoundPayload, Page};
 
 /// The operations under `/events` that read.
 pub struct QueryApi(Operations);
@@ -158,7 +158,7 @@ impl Operations {
 
     /// Read the exact payload of one event
     ///
-    /// The bytes of `event_data` as they were sent, and as the log commits to them.
+    /// The bytes of `event_data` as they were sent, and as the log commits to them. 410 `redacted` if they were erased.
     #[oai(path = "/events/:id/payload", method = "get", operation_id = "get_event_payload")]
     async fn payload(
         &self,
@@ -171,7 +171,11 @@ impl Operations {
     ) -> Result<PayloadAnswer, Problem> {
         let id = Uuid::parse_str(&id).map_err(|_| problems::bad_id())?;
         let payload = events::payload(&self.pool, caller.tenant.id, id).await.map_err(problems::read)?;
-        let payload = payload.ok_or_else(problems::no_payload)?;
+        let payload = match payload {
+            Some(FoundPayload::Bytes(payload)) => payload,
+            Some(FoundPayload::Redacted) => return Err(problems::redacted()),
+            Some(FoundPayload::Absent) | None => return Err(problems::no_payload()),
+        };
         let etag = format!("\"{id}\"");
         if if_none_match.0.is_some_and(|known| known.contains(&etag)) {
             return Ok(PayloadAnswer::NotModified);

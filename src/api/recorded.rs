@@ -1,5 +1,6 @@
 //! Recording, and what became of each submitted event: JSON with its receipt, or a problem.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -11,9 +12,10 @@ use uuid::Uuid;
 use super::events::ReceiptDetail;
 use super::integrity::base64_of;
 use super::problem::Problem;
+use super::query::problems::no_event;
 use crate::auth::Principal;
-use crate::event::NewEvent;
-use crate::ingest::{Ingest, IngestError, Mode, Reason, Receipt, Recorded};
+use crate::event::{NewEvent, Redaction};
+use crate::ingest::{Ingest, IngestError, Mode, Reason, Receipt, Recorded, RedactionRefusal};
 use crate::integrity::Integrity;
 use crate::merkle::Hash;
 
@@ -77,6 +79,27 @@ impl Recorder {
             return Vec::new();
         }
         let outcomes = self.ingest.record(principal, events, mode).await;
+        self.answer(principal, outcomes, detail).await
+    }
+
+    /// Records a redaction, which erases what it says.
+    pub(super) async fn redact(
+        &self,
+        principal: &Principal,
+        redaction: Redaction,
+        ip: Option<IpAddr>,
+    ) -> Result<RecordedOut, IngestError> {
+        let outcome = self.ingest.redact(principal, redaction, ip).await;
+        let mut answers = self.answer(principal, vec![outcome], ReceiptDetail::Full).await;
+        answers.pop().unwrap_or(Err(IngestError::Unknown { id: None }))
+    }
+
+    async fn answer(
+        &self,
+        principal: &Principal,
+        outcomes: Vec<Result<Recorded, IngestError>>,
+        detail: ReceiptDetail,
+    ) -> Vec<Result<RecordedOut, IngestError>> {
         let mut proofs = match detail {
             ReceiptDetail::Full => self.prove(principal, &outcomes).await,
             ReceiptDetail::None => Vec::new(),
@@ -176,6 +199,7 @@ pub(super) fn problem_of(error: &IngestError) -> Problem {
             error.code(),
             format!("The database refuses this event: {detail}."),
         ),
+        IngestError::NotRedactable(refusal) => not_redactable(*refusal),
         IngestError::Aborted => Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             error.code(),
@@ -195,6 +219,23 @@ pub(super) fn problem_of(error: &IngestError) -> Problem {
                 None => problem,
             }
         }
+    }
+}
+
+fn not_redactable(refusal: RedactionRefusal) -> Problem {
+    match refusal {
+        RedactionRefusal::NoSuchEvent => no_event(),
+        RedactionRefusal::NotAnEvent => Problem::new(
+            StatusCode::CONFLICT,
+            refusal.code(),
+            "This is what the log says of itself, such as a redaction. It is never erased.",
+        ),
+        RedactionRefusal::AlreadyRedacted(scope) => Problem::new(
+            StatusCode::CONFLICT,
+            refusal.code(),
+            "This event has been redacted before; GET it to see when and why.",
+        )
+        .with("scope", scope.name()),
     }
 }
 

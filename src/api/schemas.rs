@@ -66,6 +66,8 @@ written! {
     BatchResult;
     /// One event, as it is read back.
     Event;
+    /// What a redaction is answered with.
+    RedactionResult;
     /// A page of events.
     EventPage;
     /// A search as JSON.
@@ -93,6 +95,9 @@ mod tests {
         let names = |schema: &str| schemas[schema]["enum"].clone();
         assert_eq!(names("Level"), json!(event::Level::ALL.map(event::Level::name)));
         assert_eq!(names("Outcome"), json!(event::Outcome::ALL.map(event::Outcome::name)));
+        let scopes = &schemas["Redacted"]["properties"]["scope"]["enum"];
+        let known = [event::RedactionScope::Payload, event::RedactionScope::All];
+        assert_eq!(scopes, &json!(known.map(event::RedactionScope::name)));
         assert_eq!(names("Sort"), json!(query::Sort::NAMES));
     }
 

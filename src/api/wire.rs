@@ -2,7 +2,7 @@
 //!
 //! By hand over bytes: a payload that went through `serde_json::Value` would lose digits and duplicate keys.
 
-use crate::event::{Envelope, Event, Level, Outcome, Payload};
+use crate::event::{Envelope, Event, Level, Outcome, Payload, Redacted};
 use crate::json::quote_into;
 
 /// Optional members are absent rather than null.
@@ -20,7 +20,51 @@ pub fn write_event(out: &mut String, event: &Event) {
     if event.lossy {
         object.text("projection", "lossy");
     }
+    if let Some(redacted) = &event.redacted {
+        object.raw("redacted", &redaction_of(redacted));
+    }
     object.close();
+}
+
+fn redaction_of(redacted: &Redacted) -> String {
+    let mut out = String::new();
+    let mut object = Object::open(&mut out);
+    object.text("scope", redacted.scope.name());
+    if let Some(record) = &redacted.record {
+        object.text("reason", &record.reason);
+        object.text("at", &record.at.to_string());
+        object.text("by", &record.by);
+        object.raw("seq", &record.seq.to_string());
+    }
+    object.close();
+    out
+}
+
+/// Writes what a redaction is answered with: its own `entry`, as JSON, and the event as it is `now` and as it was.
+/// What is left of an event's content, and what it was, is for readers.
+pub fn write_redaction(entry: &str, now: Option<&Event>, former: &Event, is_reader: bool) -> String {
+    let mut out = String::new();
+    let mut object = Object::open(&mut out);
+    object.raw("redaction", entry);
+    if let Some(now) = now {
+        let mut shown = String::new();
+        match is_reader {
+            true => write_event(&mut shown, now),
+            false => write_event(&mut shown, &without_content(now)),
+        }
+        object.raw("event", &shown);
+    }
+    if is_reader {
+        let mut shown = String::new();
+        write_event(&mut shown, former);
+        object.raw("former", &shown);
+    }
+    object.close();
+    out
+}
+
+fn without_content(event: &Event) -> Event {
+    Event { envelope: None, payload: None, lossy: false, ..event.clone() }
 }
 
 fn write_envelope(object: &mut Object<'_>, envelope: &Envelope) {
@@ -105,7 +149,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::event::{EntryKind, Timestamp};
+    use crate::event::{EntryKind, RedactionRecord, RedactionScope, Timestamp};
 
     fn event() -> Event {
         let at = Timestamp::parse("2026-11-21T08:30:00.5Z").unwrap();
@@ -130,7 +174,14 @@ mod tests {
             }),
             payload: Some(br#"{ "n": 9007199254740993, "n": 1.000000000000000005 }"#.to_vec()),
             lossy: true,
+            redacted: None,
         }
+    }
+
+    fn redacted() -> Box<Redacted> {
+        let at = Timestamp::parse("2026-11-22T08:30:00Z").unwrap();
+        let record = RedactionRecord { seq: 9, at, by: "admin".to_owned(), reason: "Art. \"17\"".to_owned() };
+        Box::new(Redacted { scope: RedactionScope::All, record: Some(record) })
     }
 
     fn written(event: &Event) -> String {
@@ -163,6 +214,35 @@ mod tests {
     }
 
     #[test]
+    fn a_redacted_event_says_what_the_log_says_about_it() {
+        let bare =
+            Event { envelope: None, payload: None, lossy: false, redacted: Some(redacted()), ..event() };
+        let shown: serde_json::Value = serde_json::from_str(&written(&bare)).unwrap();
+        assert_eq!(
+            shown["redacted"],
+            serde_json::json!({
+                "scope": "all", "reason": "Art. \"17\"", "at": "2026-11-22T08:30:00.000000Z", "by": "admin", "seq": 9,
+            })
+        );
+    }
+
+    #[test]
+    fn content_is_shown_to_readers_alone_after_a_redaction() {
+        let now = Event { payload: None, redacted: Some(redacted()), ..event() };
+        let answer = |is_reader| -> serde_json::Value {
+            serde_json::from_str(&write_redaction("{}", Some(&now), &event(), is_reader)).unwrap()
+        };
+        let (reader, other) = (answer(true), answer(false));
+        assert_eq!(
+            (&reader["event"]["event_type"], &reader["former"]["projection"]),
+            (&"login".into(), &"lossy".into())
+        );
+        let members: Vec<_> = other["event"].as_object().unwrap().keys().cloned().collect();
+        assert_eq!(members, ["id", "received_at", "redacted", "seq"]);
+        assert_eq!(other.get("former"), None);
+    }
+
+    #[test]
     fn a_page_is_an_object_that_stock_parsers_read_whatever_its_payloads() {
         let odd: [&[u8]; 4] = [b"1e131071", br#""\ud800\u0000""#, b"not json \xff", b"[[[[]]]]"];
         let events: Vec<Event> = odd.map(|bytes| Event { payload: Some(bytes.to_vec()), ..event() }).to_vec();
@@ -175,7 +255,7 @@ mod tests {
 
     #[test]
     fn the_document_names_every_member_that_is_written() {
-        let mut full = event();
+        let mut full = Event { redacted: Some(redacted()), ..event() };
         if let Some(envelope) = &mut full.envelope {
             let text = || Some("x".to_owned());
             (envelope.source, envelope.target, envelope.message) = (text(), text(), text());

@@ -95,6 +95,7 @@ impl App {
             self.config.partitions.ahead,
             stopped(stopping.clone()),
         ));
+        let scrubbing = tokio::spawn(lifecycle::scrub(store.clone(), stopped(stopping.clone())));
         let credentials = tokio::spawn(Arc::clone(&self.auth).watch(stopped(stopping.clone())));
         let integrity = tokio::spawn(Arc::clone(&self.integrity).keep(stopped(stopping.clone())));
         let (ended, serving_ended) = oneshot::channel::<()>();
@@ -132,7 +133,7 @@ impl App {
             // Its last events go through the lanes, too.
             let _ = access.await;
             self.ingest.drain().await;
-            for task in [maintenance, credentials, certificate, integrity] {
+            for task in [maintenance, scrubbing, credentials, certificate, integrity] {
                 // A part that panicked has been logged; there is nothing of it left to finish.
                 let _ = task.await;
             }

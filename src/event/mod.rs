@@ -10,6 +10,7 @@ mod invalid;
 mod parse;
 mod payload;
 mod projection;
+mod redaction;
 mod timestamp;
 
 use std::net::IpAddr;
@@ -23,6 +24,7 @@ pub use invalid::{Invalid, InvalidKind, Position};
 pub use parse::{parse_event, parse_flat};
 pub use payload::{PAYLOAD_MAX_BYTES, Payload, Projection};
 pub use projection::PROJECTION_V;
+pub use redaction::{REASON_MAX_CHARS, REDACTION_TYPE, Redacted, Redaction, RedactionRecord, RedactionScope};
 pub use timestamp::{OutOfRange, Timestamp};
 
 /// Severity, stored and compared by rank.
@@ -92,4 +94,6 @@ pub struct Event {
     pub payload: Option<Vec<u8>>,
     /// Whether the searchable projection could not hold all of the payload.
     pub lossy: bool,
+    /// Boxed: few are.
+    pub redacted: Option<Box<Redacted>>,
 }

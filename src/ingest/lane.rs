@@ -3,6 +3,7 @@
 //! Per group: lock the head, look up keys, insert, COMMIT, answer. The head lock orders instances; the
 //! lane's memory of the tree is used only while the head row says the same.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,7 +14,7 @@ use tracing::{error, info, warn};
 use super::fault::{Step, reached};
 use super::queue::{Group, Item, Queue};
 use super::rebuild::{self, RebuildError};
-use super::sequence::{Fate, LogState, Sequenced, sequence};
+use super::sequence::{Fate, Found, LogState, Sequenced, sequence};
 use super::session::{Session, step};
 use super::{IngestError, LastCommit, Limits, Reason, Receipt, Recorded, Sealed};
 use crate::auth::Tenant;
@@ -22,7 +23,7 @@ use crate::integrity::{Integrity, Refusal};
 use crate::merkle::{Hash, Tree};
 use crate::metrics::{Metrics, Reason as RejectReason};
 use crate::store::idempotency::Known;
-use crate::store::{Store, append, idempotency, log, partitions};
+use crate::store::{Store, append, idempotency, log, partitions, redactions};
 
 /// An event's time comes from the database; if that is wrong, better no event than a false one.
 const CLOCK_TOLERANCE: Duration = Duration::from_mins(5);
@@ -187,8 +188,8 @@ impl Lane {
             Some(state) if state.matches(&head) => state,
             _ => self.read_state(transaction, &head).await?,
         };
-        let known = self.find_keys(transaction, items).await?;
-        let mut sequenced = sequence(items, self.tenant.log_id, &head, &state, known).map_err(|error| {
+        let found = self.look_up(transaction, items).await?;
+        let mut sequenced = sequence(items, self.tenant.log_id, &head, &state, found).map_err(|error| {
             error!(%error, "the operating system gives no random numbers");
             Failure::NotRecorded(Reason::Database)
         })?;
@@ -234,7 +235,7 @@ impl Lane {
         transaction: &mut PgConnection,
         sequenced: &Sequenced<'_>,
     ) -> Result<(), sqlx::Error> {
-        let Sequenced { rows, tiles, keys, head, .. } = sequenced;
+        let Sequenced { rows, tiles, keys, erasures, head, .. } = sequenced;
         append::events(transaction, self.tenant.id, rows).await?;
         reached(Step::EventsInserted);
         if !tiles.is_empty() {
@@ -245,12 +246,24 @@ impl Lane {
             idempotency::insert(transaction, self.tenant.id, keys).await?;
             reached(Step::KeysInserted);
         }
+        redactions::erase(transaction, self.tenant.id, erasures).await?;
         append::head(transaction, self.tenant.id, head).await?;
         reached(Step::HeadMoved);
         Ok(())
     }
 
-    /// A statement of its own, after the lock: the locking statement's snapshot may be older than the lock.
+    /// In statements of their own, after the lock: the locking statement's snapshot may be older than the lock.
+    async fn look_up(&self, transaction: &mut PgConnection, items: &[Item]) -> Result<Found, sqlx::Error> {
+        let keys = self.find_keys(transaction, items).await?;
+        let redactions = items.iter().filter_map(|item| item.purpose.redaction());
+        let places: Vec<_> = redactions.map(|it| (it.target_received_at, it.target_seq)).collect();
+        let targets = match places.is_empty() {
+            true => HashMap::new(),
+            false => redactions::targets(transaction, self.tenant.id, &places).await?,
+        };
+        Ok(Found { keys, targets })
+    }
+
     async fn find_keys(
         &self,
         transaction: &mut PgConnection,
@@ -420,6 +433,7 @@ fn answer(items: &mut Vec<Item>, fates: Vec<Fate>, recorded: &[Recorded]) {
             Fate::Recorded(row) => Ok(recorded[row].clone()),
             Fate::Duplicate(known) => Ok(original(*known, &item.event)),
             Fate::Conflict(key) => Err(IngestError::KeyConflict { seq: key.seq, id: key.event_id }),
+            Fate::NotRedactable(refusal) => Err(IngestError::NotRedactable(refusal)),
             Fate::Aborted => Err(IngestError::Aborted),
             Fate::Dropped => Err(IngestError::NotRecorded(Reason::Timeout)),
         };

@@ -6,6 +6,7 @@
 mod fault;
 mod ids;
 mod lane;
+mod purpose;
 mod queue;
 mod rebuild;
 mod sealed;
@@ -14,6 +15,7 @@ mod session;
 mod ticket;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,13 +25,15 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::auth::{Principal, Tenant};
-use crate::event::{ENTRY_LEN, NewEvent, Salt, Timestamp};
+use crate::event::{ENTRY_LEN, NewEvent, Redaction, Salt, Timestamp};
 use crate::integrity::Integrity;
 use crate::metrics::Metrics;
 use crate::store::Store;
+use purpose::{Purpose, Submission};
 use queue::{Load, Queue};
 use ticket::Outcome;
 
+pub use purpose::RedactionRefusal;
 pub use queue::Mode;
 pub use sealed::Sealed;
 
@@ -56,6 +60,16 @@ const SERVICE: &str = "service";
 pub struct Recorder {
     pub principal_id: i64,
     pub recorded_by: Arc<str>,
+}
+
+impl Recorder {
+    fn of(principal: &Principal) -> Self {
+        Self { principal_id: principal.user_id, recorded_by: principal.recorded_by().into() }
+    }
+}
+
+fn submissions(events: Vec<NewEvent>) -> Vec<Submission> {
+    events.into_iter().map(Submission::from).collect()
 }
 
 /// An event that is in the log for good.
@@ -91,6 +105,8 @@ pub enum IngestError {
     QueueFull,
     /// The database refuses this very event.
     Refused(String),
+    /// The event that was to be redacted cannot be.
+    NotRedactable(RedactionRefusal),
     /// Another event of the same atomic batch cannot be recorded, so this one was not either.
     Aborted,
     /// The event is definitely not in the log.
@@ -109,6 +125,7 @@ impl IngestError {
             Self::KeyConflict { .. } => "idempotency_conflict",
             Self::QueueFull => "queue_full",
             Self::Refused(_) => "refused_by_database",
+            Self::NotRedactable(refusal) => refusal.code(),
             Self::Aborted => "atomic_aborted",
             Self::NotRecorded(_) => "not_recorded",
             Self::Unknown { .. } => UNKNOWN,
@@ -185,33 +202,41 @@ impl Ingest {
 
     /// Records the events and answers for each of them, in order. Nothing is lost when the caller goes away.
     pub async fn record(&self, principal: &Principal, events: Vec<NewEvent>, mode: Mode) -> Vec<Outcome> {
-        let recorder =
-            Recorder { principal_id: principal.user_id, recorded_by: principal.recorded_by().into() };
-        self.submit(&principal.tenant, recorder, events, mode).await
+        self.submit(&principal.tenant, Recorder::of(principal), submissions(events), mode).await
+    }
+
+    /// Records a redaction, and erases what it says in the same transaction. `ip` is where it was asked for.
+    pub async fn redact(&self, principal: &Principal, redaction: Redaction, ip: Option<IpAddr>) -> Outcome {
+        let tenant = &principal.tenant;
+        let event = redaction.event(principal.name_in(&tenant.name), ip);
+        let event = event.map_err(|invalid| IngestError::Refused(invalid.detail))?;
+        let submission = Submission { event, purpose: Purpose::Redaction(Box::new(redaction)) };
+        let outcomes = self.submit(tenant, Recorder::of(principal), vec![submission], Mode::Each).await;
+        outcomes.into_iter().next().unwrap_or(Err(IngestError::Unknown { id: None }))
     }
 
     /// Records what the service has to tell of its own doings.
     pub async fn record_own(&self, tenant: &Arc<Tenant>, events: Vec<NewEvent>) -> Vec<Outcome> {
         let recorder = Recorder { principal_id: SERVICE_ID, recorded_by: SERVICE.into() };
-        self.submit(tenant, recorder, events, Mode::Each).await
+        self.submit(tenant, recorder, submissions(events), Mode::Each).await
     }
 
     async fn submit(
         &self,
         tenant: &Arc<Tenant>,
         recorder: Recorder,
-        events: Vec<NewEvent>,
+        submissions: Vec<Submission>,
         mode: Mode,
     ) -> Vec<Outcome> {
-        if events.is_empty() {
+        if submissions.is_empty() {
             return Vec::new();
         }
-        let count = events.len();
+        let count = submissions.len();
         let queue = match self.lane(tenant) {
             Ok(queue) => queue,
             Err(error) => return vec![Err(error); count],
         };
-        let (ticket, mut answer) = match queue.push(events, &recorder, mode, || self.active_tenants()) {
+        let (ticket, mut answer) = match queue.push(submissions, &recorder, mode, || self.active_tenants()) {
             Ok(pushed) => pushed,
             Err(error) => return vec![Err(error); count],
         };

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::purpose::{Purpose, Submission};
 use super::ticket::{Outcome, Ticket};
 use super::{IngestError, Limits, Recorder};
 use crate::event::NewEvent;
@@ -20,6 +21,7 @@ pub(super) const LARGE_EVENT_BYTES: usize = 64 << 10;
 /// One event on its way into the log.
 pub(super) struct Item {
     pub(super) event: NewEvent,
+    pub(super) purpose: Purpose,
     pub(super) recorder: Recorder,
     ticket: Arc<Ticket>,
     index: usize,
@@ -126,24 +128,26 @@ impl Queue {
     /// of them, and is asked only when they hold too much together.
     pub(super) fn push(
         &self,
-        events: Vec<NewEvent>,
+        submissions: Vec<Submission>,
         recorder: &Recorder,
         mode: Mode,
         active: impl FnOnce() -> usize,
     ) -> Result<(Arc<Ticket>, tokio::sync::oneshot::Receiver<Vec<Outcome>>), IngestError> {
-        let bytes = events.iter().map(NewEvent::size).sum();
+        let bytes = submissions.iter().map(|submission| submission.event.size()).sum();
         let mut waiting = self.lock();
         if waiting.closed {
             return Err(IngestError::NotRecorded(super::Reason::Closing));
         }
-        self.admit(events.len(), bytes, active)?;
-        let (ticket, answer) = Ticket::new(events.len());
+        self.admit(submissions.len(), bytes, active)?;
+        let (ticket, answer) = Ticket::new(submissions.len());
         let ticket = Arc::new(ticket);
-        let single = events.len() == 1;
-        let items = events.into_iter().enumerate().map(|(index, event)| {
+        let single = submissions.len() == 1;
+        let items = submissions.into_iter().enumerate().map(|(index, submission)| {
+            let Submission { event, purpose } = submission;
             let bytes = event.size();
             let place = Place { bytes, tenant: Arc::clone(&self.load), all: Arc::clone(&self.all) };
-            Item { event, recorder: recorder.clone(), ticket: Arc::clone(&ticket), index, _place: place }
+            let ticket = Arc::clone(&ticket);
+            Item { event, purpose, recorder: recorder.clone(), ticket, index, _place: place }
         });
         match mode {
             Mode::Atomic => waiting.chunks.push_back(Group { items: items.collect(), atomic: true }),

@@ -8,14 +8,17 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
+use super::RedactionRefusal;
 use super::ids::next_id;
+use super::purpose::Targets;
 use super::queue::Item;
-use crate::event::{self, Entry, EntryKind, Envelope, NewEvent, Salt, Timestamp};
+use crate::event::{self, Entry, Envelope, NewEvent, Salt, Timestamp};
 use crate::integrity::LogSigner;
 use crate::merkle::{Hash, Tree, leaf_hash};
 use crate::store::append::{NewTile, Row};
 use crate::store::idempotency::{Evidence, Key, Known};
 use crate::store::log::Head;
+use crate::store::redactions::{Erasure, Target};
 
 /// A writer's memory of its log, valid as long as the head says the same.
 #[derive(Clone)]
@@ -34,6 +37,8 @@ pub(super) enum Fate {
     Duplicate(Box<Known>),
     /// Its key already stands for another event, or for one that was redacted.
     Conflict(Box<Key>),
+    /// It is a redaction of what cannot be redacted.
+    NotRedactable(RedactionRefusal),
     /// Another event of the same atomic submission cannot be recorded.
     Aborted,
     /// Its submitter has left.
@@ -47,34 +52,58 @@ pub(super) struct Sequenced<'a> {
     pub(super) leaves: Vec<Hash>,
     pub(super) tiles: Vec<NewTile>,
     pub(super) keys: Vec<Key>,
+    /// What the redactions among the rows erase.
+    pub(super) erasures: Vec<Erasure>,
     pub(super) fates: Vec<Fate>,
     pub(super) head: Head,
     pub(super) state: LogState,
 }
 
-/// Gives each new event its place in the log. `known` are the keys found in the database.
+/// What the database already has of what a group is about.
+pub(super) struct Found {
+    pub(super) keys: Vec<Known>,
+    pub(super) targets: HashMap<u64, Target>,
+}
+
+/// The same, and what the events of the group have added to it so far.
+struct Ledger {
+    keys: HashMap<(i64, String), Known>,
+    targets: Targets,
+}
+
+impl From<Found> for Ledger {
+    fn from(found: Found) -> Self {
+        let identity = |known: &Known| (known.key.principal_id, known.key.key.clone());
+        Self {
+            keys: found.keys.into_iter().map(|known| (identity(&known), known)).collect(),
+            targets: Targets::new(found.targets),
+        }
+    }
+}
+
+/// Gives each new event its place in the log.
 pub(super) fn sequence<'a>(
     items: &'a [Item],
     log_id: Uuid,
     head: &Head,
     state: &LogState,
-    known: Vec<Known>,
+    found: Found,
 ) -> Result<Sequenced<'a>, getrandom::Error> {
     let mut random = vec![0_u8; items.len() * RANDOM_BYTES];
     getrandom::fill(&mut random)?;
-    let mut known: HashMap<(i64, String), Known> =
-        known.into_iter().map(|known| ((known.key.principal_id, known.key.key.clone()), known)).collect();
+    let mut ledger = Ledger::from(found);
     let mut sequenced = Sequenced {
         rows: Vec::with_capacity(items.len()),
         leaves: Vec::with_capacity(items.len()),
         tiles: Vec::new(),
         keys: Vec::new(),
+        erasures: Vec::new(),
         fates: Vec::with_capacity(items.len()),
         head: Head { last_received_at: head.last_received_at.max(head.now), ..head.clone() },
         state: state.clone(),
     };
     for (item, random) in items.iter().zip(random.chunks_exact(RANDOM_BYTES)) {
-        let fate = sequenced.place(item, log_id, random, &mut known);
+        let fate = sequenced.place(item, log_id, random, &mut ledger);
         sequenced.fates.push(fate);
     }
     sequenced.head.size = sequenced.state.tree.size();
@@ -95,7 +124,8 @@ fn take16(random: &[u8], n: usize) -> Salt {
 impl<'a> Sequenced<'a> {
     /// For an atomic group: one conflict, or a submitter who left meanwhile, and nothing is recorded.
     pub(super) fn all_or_nothing(&mut self) {
-        let is_missing = |fate: &Fate| matches!(fate, Fate::Conflict(_) | Fate::Dropped);
+        let is_missing =
+            |fate: &Fate| matches!(fate, Fate::Conflict(_) | Fate::NotRedactable(_) | Fate::Dropped);
         if self.fates.iter().any(is_missing) {
             self.rows.clear();
             for fate in &mut self.fates {
@@ -106,19 +136,17 @@ impl<'a> Sequenced<'a> {
         }
     }
 
-    fn place(
-        &mut self,
-        item: &'a Item,
-        log_id: Uuid,
-        random: &[u8],
-        known: &mut HashMap<(i64, String), Known>,
-    ) -> Fate {
+    fn place(&mut self, item: &'a Item, log_id: Uuid, random: &[u8], ledger: &mut Ledger) -> Fate {
         let identity = item.event.idempotency_key.clone().map(|key| (item.recorder.principal_id, key));
-        if let Some(known) = identity.as_ref().and_then(|identity| known.get(identity)) {
+        if let Some(known) = identity.as_ref().and_then(|identity| ledger.keys.get(identity)) {
             return match is_same(&item.event, &known.key) {
                 true => Fate::Duplicate(Box::new(known.clone())),
                 false => Fate::Conflict(Box::new(known.key.clone())),
             };
+        }
+        let redaction = item.purpose.redaction();
+        if let Some(refusal) = redaction.and_then(|redaction| ledger.targets.refusal(redaction)) {
+            return Fate::NotRedactable(refusal);
         }
         let id =
             next_id(self.head.last_id, self.head.last_received_at, u128::from_be_bytes(take16(random, 2)));
@@ -126,6 +154,14 @@ impl<'a> Sequenced<'a> {
             return Fate::Dropped;
         }
         let leaf = self.append(item, log_id, id, random);
+        if let Some(redaction) = redaction {
+            ledger.targets.redact(redaction);
+            self.erasures.push(Erasure {
+                seq: self.state.tree.size() - 1,
+                received_at: self.head.last_received_at,
+                target_received_at: redaction.target_received_at,
+            });
+        }
         if let Some(identity) = identity {
             let salt = take16(random, 3);
             let key = Key {
@@ -139,7 +175,7 @@ impl<'a> Sequenced<'a> {
             };
             self.keys.push(key.clone());
             let evidence = self.rows.last().map(evidence);
-            known.insert(identity, Known { key, evidence });
+            ledger.keys.insert(identity, Known { key, evidence });
         }
         Fate::Recorded(self.rows.len() - 1)
     }
@@ -151,7 +187,7 @@ impl<'a> Sequenced<'a> {
         let envelope_salt = take16(random, 0);
         let payload = item.event.payload.as_ref().map(|payload| (payload, take16(random, 1)));
         let entry = Entry {
-            kind: EntryKind::Event,
+            kind: item.purpose.kind(),
             log_id,
             seq,
             received_at,
@@ -171,7 +207,7 @@ impl<'a> Sequenced<'a> {
             seq,
             received_at,
             id,
-            kind: EntryKind::Event,
+            kind: item.purpose.kind(),
             envelope,
             envelope_salt,
             payload,

@@ -76,7 +76,7 @@ pub fn page(tenant_id: i32, search: &Search, after: Option<Position>) -> Sql {
 /// All that match, in no order yet.
 fn candidates(sql: &mut Sql, tenant_id: i32, search: &Search, after: Option<Position>) {
     sql.push("SELECT seq, id, received_at, kind, level, event_type, user_identity, \"timestamp\", source, ")
-        .push("outcome, target, message, ip, correlation_id, recorded_by, idempotency_key, lossy, payload, ")
+        .push("outcome, target, message, ip, correlation_id, recorded_by, idempotency_key, lossy, payload, redaction, ")
         .push("512 + coalesce(octet_length(payload), 0) + coalesce(octet_length(message), 0) AS bytes ")
         .push("FROM events WHERE tenant_id = ")
         .bind(Bind::Int4(tenant_id));

@@ -165,25 +165,46 @@ async fn grant(owner: &mut PgConnection) -> Result<(), sqlx::Error> {
     // From version 16 on, whoever makes a role is its member and still may not SET ROLE.
     let member = sqlx::query_scalar!(
         r#"SELECT pg_has_role(current_user, 'eventlogger_writer', needed)
-              AND pg_has_role(current_user, 'eventlogger_reader', needed) AS "member!"
+              AND pg_has_role(current_user, 'eventlogger_reader', needed)
+              AND pg_has_role(current_user, 'eventlogger_redactor', needed) AS "member!"
            FROM (SELECT CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END) AS v (needed)"#
     )
     .fetch_one(&mut *transaction)
     .await?;
     if !member {
-        transaction.execute("GRANT eventlogger_writer, eventlogger_reader TO CURRENT_USER").await?;
+        transaction
+            .execute("GRANT eventlogger_writer, eventlogger_reader, eventlogger_redactor TO CURRENT_USER")
+            .await?;
     }
-    for statement in [
-        "REVOKE ALL ON settings, tenants, users, tokens, credential_revision, heads, events, tiles, idempotency, \
-         log_keys, checkpoints FROM PUBLIC, eventlogger_writer, eventlogger_reader",
-        "REVOKE ALL ON FUNCTION ensure_event_partitions(int) FROM PUBLIC",
-        "GRANT USAGE ON SCHEMA public TO eventlogger_writer, eventlogger_reader",
-        "GRANT SELECT, UPDATE ON heads TO eventlogger_writer",
-        "GRANT SELECT, INSERT ON events, tiles, idempotency, log_keys TO eventlogger_writer",
-        "GRANT SELECT ON checkpoints TO eventlogger_writer",
-        "GRANT SELECT ON heads, events, tiles, log_keys, checkpoints TO eventlogger_reader",
-    ] {
+    for statement in GRANTS {
         transaction.execute(statement).await?;
     }
     transaction.commit().await
 }
+
+const GRANTS: [&str; 16] = [
+    "REVOKE ALL ON settings, tenants, users, tokens, credential_revision, service_events, heads, events, tiles, \
+     idempotency, redactions, log_keys, checkpoints FROM PUBLIC, eventlogger_writer, eventlogger_reader, \
+     eventlogger_redactor",
+    "REVOKE ALL ON FUNCTION ensure_event_partitions(int) FROM PUBLIC",
+    "GRANT USAGE ON SCHEMA public TO eventlogger_writer, eventlogger_reader",
+    "GRANT SELECT, UPDATE ON heads TO eventlogger_writer",
+    "GRANT SELECT, INSERT ON events, tiles, idempotency, log_keys TO eventlogger_writer",
+    "GRANT SELECT ON checkpoints TO eventlogger_writer",
+    "GRANT SELECT ON heads, events, tiles, redactions, log_keys, checkpoints TO eventlogger_reader",
+    // The redactor is whom the function of redaction runs as, and nobody logs in as. It can change what a redaction
+    // erases, and neither an entry nor where it is. To be given a function it must be able to make one, for a moment.
+    "GRANT CREATE ON SCHEMA public TO eventlogger_redactor",
+    "ALTER FUNCTION redact_event OWNER TO eventlogger_redactor",
+    "REVOKE CREATE ON SCHEMA public FROM eventlogger_redactor",
+    "GRANT USAGE ON SCHEMA public TO eventlogger_redactor",
+    "GRANT SELECT (tenant_id, seq, received_at, id, kind, redaction, idempotency_key, event_data), \
+     UPDATE (redaction, payload, payload_salt, event_data, lossy, level, event_type, user_identity, \"timestamp\", \
+             source, outcome, target, message, ip, correlation_id, recorded_by, idempotency_key, envelope_salt) \
+     ON events TO eventlogger_redactor",
+    "GRANT SELECT (tenant_id, key, principal_id, seq), UPDATE (salt, content_mac) ON idempotency \
+     TO eventlogger_redactor",
+    "GRANT SELECT (tenant_id, service_event_id), DELETE ON service_events TO eventlogger_redactor",
+    "GRANT INSERT ON redactions TO eventlogger_redactor",
+    "GRANT EXECUTE ON FUNCTION redact_event TO eventlogger_writer",
+];

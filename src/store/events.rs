@@ -7,10 +7,11 @@ use sqlx::{Arguments as _, FromRow, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::event::{EntryKind, Envelope, Event, Level, Outcome, Timestamp};
+use crate::event::{EntryKind, Envelope, Event, Level, Outcome, Redacted, RedactionScope, Timestamp};
 use crate::query::compile::{self, Bind, Sql};
 use crate::query::{Position, Search};
 use crate::store::read::read;
+use crate::store::redactions;
 use crate::store::values::unsigned;
 
 /// SQLSTATE query_canceled: the statement ran into its timeout.
@@ -60,7 +61,8 @@ pub async fn page(
     let rows: Vec<PageRow> = read(pool, async || prepare(&sql)?.fetch_all(pool).await).await?;
     let found = rows.first().map_or(0, |row| row.found);
     let more = usize::try_from(found).is_ok_and(|found| found > rows.len());
-    let events = rows.into_iter().filter_map(|row| row.event.into_event()).collect();
+    let mut events: Vec<Event> = rows.into_iter().filter_map(|row| row.event.into_event()).collect();
+    tell_redactions(pool, tenant_id, &mut events).await?;
     Ok(Page { events, more })
 }
 
@@ -71,7 +73,7 @@ pub async fn by_id(pool: &PgPool, tenant_id: i32, id: Uuid) -> Result<Option<Eve
         sqlx::query_as!(
             EventRow,
             r#"SELECT seq, id, received_at, kind, level, event_type, user_identity, "timestamp", source, outcome,
-                  target, message, ip, correlation_id, recorded_by, idempotency_key, lossy, payload
+                  target, message, ip, correlation_id, recorded_by, idempotency_key, lossy, payload, redaction
            FROM events WHERE tenant_id = $1 AND id = $2 AND received_at >= $3 AND received_at < $4"#,
             tenant_id,
             id,
@@ -80,7 +82,26 @@ pub async fn by_id(pool: &PgPool, tenant_id: i32, id: Uuid) -> Result<Option<Eve
         )
         .fetch_optional(pool)
     };
-    Ok(read(pool, row).await?.and_then(EventRow::into_event))
+    let mut event = read(pool, row).await?.and_then(EventRow::into_event);
+    tell_redactions(pool, tenant_id, event.as_mut_slice()).await?;
+    Ok(event)
+}
+
+/// Adds what the log says about the redactions of these events. A statement more only where there are any; what it
+/// reads was committed with the erasure that the first one saw, and never changes.
+async fn tell_redactions(pool: &PgPool, tenant_id: i32, events: &mut [Event]) -> Result<(), ReadError> {
+    let redacted = events.iter().filter_map(|event| Some((event.seq, event.redacted.as_ref()?.scope)));
+    let redacted: Vec<_> = redacted.collect();
+    if redacted.is_empty() {
+        return Ok(());
+    }
+    let mut records = read(pool, || redactions::records(pool, tenant_id, &redacted)).await?;
+    for event in events {
+        if let Some(redacted) = &mut event.redacted {
+            redacted.record = records.remove(&event.seq);
+        }
+    }
+    Ok(())
 }
 
 /// The leaf of an event, its place, and by whom it was recorded unless that has been redacted.
@@ -107,12 +128,23 @@ pub async fn entry(pool: &PgPool, tenant_id: i32, id: Uuid) -> Result<Option<Fou
     Ok(found.map(|row| FoundEntry { seq: unsigned(row.seq), entry: row.entry, recorded_by: row.recorded_by }))
 }
 
-/// The exact bytes of `event_data`; `None` if there is no such event, or it has none.
-pub async fn payload(pool: &PgPool, tenant_id: i32, id: Uuid) -> Result<Option<Vec<u8>>, ReadError> {
+/// The payload of an event that is there.
+#[derive(Debug, PartialEq, Eq)]
+pub enum FoundPayload {
+    /// The exact bytes of `event_data`.
+    Bytes(Vec<u8>),
+    Redacted,
+    /// The event was recorded without one.
+    Absent,
+}
+
+/// `None` if there is no such event.
+pub async fn payload(pool: &PgPool, tenant_id: i32, id: Uuid) -> Result<Option<FoundPayload>, ReadError> {
     let Some((from, to)) = compile::id_millisecond(id) else { return Ok(None) };
     let payload = || {
-        sqlx::query_scalar!(
-            "SELECT payload FROM events WHERE tenant_id = $1 AND id = $2 AND received_at >= $3 AND received_at < $4",
+        sqlx::query!(
+            "SELECT payload, redaction FROM events
+             WHERE tenant_id = $1 AND id = $2 AND received_at >= $3 AND received_at < $4",
             tenant_id,
             id,
             OffsetDateTime::from(from),
@@ -120,7 +152,12 @@ pub async fn payload(pool: &PgPool, tenant_id: i32, id: Uuid) -> Result<Option<V
         )
         .fetch_optional(pool)
     };
-    Ok(read(pool, payload).await?.flatten())
+    let found = read(pool, payload).await?;
+    Ok(found.map(|row| match (row.payload, RedactionScope::parse(&row.redaction)) {
+        (Some(bytes), _) => FoundPayload::Bytes(bytes),
+        (None, Some(_)) => FoundPayload::Redacted,
+        (None, None) => FoundPayload::Absent,
+    }))
 }
 
 type Prepared<'q> = sqlx::query::QueryAs<'q, sqlx::Postgres, PageRow, PgArguments>;
@@ -175,6 +212,7 @@ struct EventRow {
     idempotency_key: Option<String>,
     lossy: Option<bool>,
     payload: Option<Vec<u8>>,
+    redaction: String,
 }
 
 impl EventRow {
@@ -187,6 +225,8 @@ impl EventRow {
             kind: EntryKind::from_code(self.kind)?,
             payload: self.payload.take(),
             lossy: self.lossy.unwrap_or(false),
+            redacted: RedactionScope::parse(&self.redaction)
+                .map(|scope| Box::new(Redacted { scope, record: None })),
             envelope: self.into_envelope(),
         })
     }

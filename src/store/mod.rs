@@ -11,6 +11,8 @@ pub mod log_keys;
 pub mod partitions;
 pub mod principals;
 mod read;
+pub mod redactions;
+pub mod scrub;
 pub mod service_events;
 pub mod settings;
 pub mod tree;

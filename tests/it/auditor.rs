@@ -44,7 +44,7 @@ pub async fn audit(database: &PgPool) {
 /// Checks each event of a log against its entry; returns the leaf hashes.
 async fn audit_events(database: &PgPool, tenant: i32, log_id: Uuid, last_micros: i64) -> Vec<Hash> {
     let rows = sqlx::query(
-        r#"SELECT seq, id, kind, entry, envelope_salt, payload_salt, payload, event_data IS NULL AS no_data,
+        r#"SELECT seq, id, kind, entry, redaction, envelope_salt, payload_salt, payload, event_data IS NULL AS no_data,
                   (extract(epoch FROM received_at) * 1000000)::bigint AS micros,
                   to_char("timestamp" AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS happened,
                   event_type, user_identity, source, outcome, target, message, host(ip) AS ip, correlation_id,
@@ -56,13 +56,17 @@ async fn audit_events(database: &PgPool, tenant: i32, log_id: Uuid, last_micros:
     .fetch_all(database)
     .await
     .expect("events");
+    for (expected, row) in rows.iter().enumerate() {
+        assert_eq!(row.get::<i64, _>("seq"), expected as i64, "tenant {tenant}: seq is gapless");
+    }
+    let erased = redactions(&rows);
+    audit_redactions(database, tenant, &erased).await;
     let mut leaves = Vec::new();
     let mut before = (0_i64, Uuid::nil());
-    for (expected_seq, row) in rows.iter().enumerate() {
+    for row in &rows {
         let seq: i64 = row.get("seq");
         let id: Uuid = row.get("id");
         let micros: i64 = row.get("micros");
-        assert_eq!(seq, expected_seq as i64, "tenant {tenant}: seq is gapless");
         assert!(micros >= before.0 && id > before.1, "tenant {tenant}, seq {seq}: time and id never go back");
         assert_eq!(
             (id.as_u128() >> 80) as i64,
@@ -77,23 +81,100 @@ async fn audit_events(database: &PgPool, tenant: i32, log_id: Uuid, last_micros:
             "seq {seq}: projection goes with the payload"
         );
 
+        // Without content nothing shows that the commitments are right; that it may be missing, a later entry must say.
+        let scope = erased.get(&seq).map_or("none", |erased| if erased.all { "all" } else { "payload" });
+        assert_eq!(
+            row.get::<&str, _>("redaction"),
+            scope,
+            "tenant {tenant}, seq {seq}: erased as the log says"
+        );
+        let stored: &[u8] = row.get("entry");
+        let is_erased = scope != "none";
+        assert!(!is_erased || payload.is_none(), "tenant {tenant}, seq {seq}: what was redacted is gone");
+
         let mut entry = b"AUE1".to_vec();
         entry.push(row.get::<i16, _>("kind") as u8);
-        entry.push(u8::from(payload.is_some()));
+        entry.push(if is_erased { stored[5] & 1 } else { u8::from(payload.is_some()) });
         entry.extend(log_id.as_bytes());
         entry.extend(seq.to_be_bytes());
         entry.extend(micros.to_be_bytes());
         entry.extend(id.as_bytes());
-        entry.extend(commit("audit/envelope/v1", row.get("envelope_salt"), envelope(row).as_bytes()));
-        entry.extend(match payload {
-            Some(payload) => commit("audit/payload/v1", row.get("payload_salt"), payload),
-            None => [0; 32],
-        });
-        assert!(entry == row.get::<Vec<u8>, _>("entry"), "tenant {tenant}, seq {seq}: entry");
+        if scope == "all" {
+            assert_eq!(envelope(row), r#"{"v":1}"#, "tenant {tenant}, seq {seq}: what was redacted is gone");
+            entry.extend(&stored[54..86]);
+        } else {
+            entry.extend(commit("audit/envelope/v1", row.get("envelope_salt"), envelope(row).as_bytes()));
+        }
+        match payload {
+            _ if is_erased => entry.extend(&stored[86..]),
+            Some(payload) => entry.extend(commit("audit/payload/v1", row.get("payload_salt"), payload)),
+            None => entry.extend([0; 32]),
+        }
+        assert!(entry == stored, "tenant {tenant}, seq {seq}: entry");
         leaves.push(leaf(&entry));
     }
     assert!(before.0 == 0 || before.0 == last_micros, "tenant {tenant}: the head knows the last time");
     leaves
+}
+
+/// What the log says was erased of an event.
+struct Erased {
+    all: bool,
+    /// The entries that say so, and what scope.
+    by: Vec<(i64, String)>,
+}
+
+/// By the seq of the event. The payload of an entry of kind 2 names exactly one earlier event.
+fn redactions(rows: &[sqlx::postgres::PgRow]) -> BTreeMap<i64, Erased> {
+    let mut erased = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.get::<i16, _>("kind") == 2) {
+        let seq: i64 = row.get("seq");
+        let said: Value = serde_json::from_slice(row.get("payload")).expect("what a redaction says is JSON");
+        assert_eq!(said.as_object().map(|it| it.len()), Some(4), "seq {seq}: {said}");
+        let target = said["seq"].as_i64().filter(|target| *target < seq).expect("an earlier event");
+        let named = &rows[target as usize];
+        assert_eq!(
+            said["id"],
+            named.get::<Uuid, _>("id").to_string(),
+            "seq {seq} names an event by seq and id"
+        );
+        assert_eq!(named.get::<i16, _>("kind"), 1, "seq {seq} redacts an event, and nothing else");
+        assert!(said["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "seq {seq}: {said}");
+        let scope =
+            said["scope"].as_str().filter(|scope| ["payload", "all"].contains(scope)).expect("a scope");
+        let erased = erased.entry(target).or_insert(Erased { all: false, by: Vec::new() });
+        assert!(!erased.all, "seq {seq}: there was nothing left to redact of {target}");
+        erased.all = scope == "all";
+        erased.by.push((seq, scope.to_owned()));
+    }
+    erased
+}
+
+/// The table of redactions has those of the log, and the keys of redacted events tell nothing of their content.
+async fn audit_redactions(database: &PgPool, tenant: i32, erased: &BTreeMap<i64, Erased>) {
+    let noted: Vec<(i64, i64, String)> =
+        sqlx::query_as("SELECT target_seq, seq, scope FROM redactions WHERE tenant_id = $1 ORDER BY 1, 2")
+            .bind(tenant)
+            .fetch_all(database)
+            .await
+            .expect("redactions");
+    let said = erased.iter().flat_map(|(target, it)| it.by.iter().map(|(seq, s)| (*target, *seq, s.clone())));
+    assert_eq!(
+        noted,
+        said.collect::<Vec<_>>(),
+        "tenant {tenant}: the table of redactions is that of the log"
+    );
+    let targets: Vec<i64> = erased.keys().copied().collect();
+    let telling: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM idempotency
+         WHERE tenant_id = $1 AND (content_mac IS NULL) <> (seq = ANY ($2))",
+    )
+    .bind(tenant)
+    .bind(targets)
+    .fetch_one(database)
+    .await
+    .expect("keys");
+    assert_eq!(telling, 0, "tenant {tenant}: the content's MAC goes with the content, and only then");
 }
 
 /// RFC 8785, which for an object of plain strings and one integer is: sorted keys, no blanks.
@@ -172,7 +253,8 @@ async fn audit_keys(database: &PgPool, tenant: i32, leaves: &[Hash]) {
     let keys: Vec<(i64, Vec<u8>, bool)> = sqlx::query_as(
         "SELECT i.seq, i.leaf_hash, e.id IS NOT NULL FROM idempotency i
          LEFT JOIN events e ON e.tenant_id = i.tenant_id AND e.seq = i.seq AND e.id = i.event_id
-                           AND e.received_at = i.received_at AND e.idempotency_key = i.key
+                           AND e.received_at = i.received_at
+                           AND (e.idempotency_key = i.key OR e.redaction = 'all')
          WHERE i.tenant_id = $1",
     )
     .bind(tenant)

@@ -69,6 +69,7 @@ fn probes(operation: &str) -> Vec<Probe> {
         ],
         "get_event" => vec![probe(Event, "/events/{}", 404)],
         "get_event_payload" => vec![probe(Event, "/events/{}/payload", 404)],
+        "redact_event" => vec![probe(Event, "/events/{}?reason=test", 404)],
         "list_checkpoints" => vec![probe(Event, "/integrity/checkpoints?after={}", 400)],
         "get_event_proof" => vec![probe(Event, "/events/{}/proof", 404)],
         "get_tlog_checkpoint" => vec![probe(Tenant, "/tlog/{}/checkpoint", 404)],

@@ -46,6 +46,7 @@ mod pages;
 mod query;
 mod reading;
 mod recording;
+mod redaction;
 mod schema;
 mod startup;
 mod tampering;
@@ -89,6 +90,7 @@ fn main() -> ExitCode {
         pages::trials(&world),
         query::trials(&world),
         reading::trials(&world),
+        redaction::trials(&world),
         recording::trials(&world),
         schema::trials(&world),
         startup::trials(&world),

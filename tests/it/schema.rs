@@ -52,6 +52,15 @@ WITH relations AS (
     ) r
     GROUP BY t.name, r.grantee
     UNION ALL
+    SELECT t.name, 5, r.grantee, format('  grant %s (%s) to %s', r.privilege, r.columns, r.grantee)
+    FROM tables t, LATERAL (
+        SELECT g.grantee::regrole::text AS grantee, g.privilege_type AS privilege,
+               string_agg(a.attname, ', ' ORDER BY a.attnum) AS columns
+        FROM pg_attribute a, aclexplode(a.attacl) g
+        WHERE a.attrelid = t.oid
+        GROUP BY g.grantee, g.privilege_type
+    ) r
+    UNION ALL
     SELECT t.name, 6, lpad(d.objsubid::text, 4, '0'),
            concat_ws(' ', '  comment', a.attname || ':', d.description)
     FROM tables t

@@ -87,7 +87,7 @@ async fn a_database_that_may_lose_commits_is_refused(server: Arc<Server>) {
 }
 
 /// What neither writer nor reader may do.
-const FORBIDDEN: [&str; 22] = [
+const FORBIDDEN: [&str; 26] = [
     "UPDATE events SET message = 'x'",
     "UPDATE events SET payload = NULL",
     "DELETE FROM events",
@@ -102,6 +102,10 @@ const FORBIDDEN: [&str; 22] = [
     "INSERT INTO heads SELECT * FROM heads",
     "UPDATE idempotency SET seq = 0",
     "DELETE FROM idempotency",
+    "INSERT INTO redactions SELECT * FROM redactions",
+    "UPDATE redactions SET scrubbed_at = now()",
+    "DELETE FROM redactions",
+    "SET ROLE eventlogger_redactor",
     "SELECT FROM users",
     "UPDATE users SET disabled = true",
     "SELECT FROM tokens",
@@ -111,12 +115,13 @@ const FORBIDDEN: [&str; 22] = [
     "CREATE TABLE own (id int)",
     "SET ROLE eventlogger_owner",
 ];
-const FORBIDDEN_TO_READERS: [&str; 5] = [
+const FORBIDDEN_TO_READERS: [&str; 6] = [
     "UPDATE heads SET size = 0",
     "INSERT INTO events SELECT * FROM events",
     "INSERT INTO tiles SELECT * FROM tiles",
     "SELECT FROM idempotency",
     "SELECT FROM heads FOR UPDATE",
+    "SELECT redact_event(1, 1, now(), now())",
 ];
 
 async fn login(server: &Server, role: &str) -> PgConnection {

@@ -10,10 +10,10 @@ use crate::harness::{Server, keyed, tests};
 
 tests![the_auditor_notices_every_kind_of_tampering];
 
-const LOG_TABLES: [&str; 4] = ["events", "tiles", "heads", "idempotency"];
+const LOG_TABLES: [&str; 5] = ["events", "tiles", "heads", "idempotency", "redactions"];
 
 /// A change behind the service's back, and how the auditor words it.
-const TAMPERING: [(&str, &str); 14] = [
+const TAMPERING: [(&str, &str); 18] = [
     ("UPDATE events SET payload = payload || ' '::bytea WHERE seq = 7", "seq 7: entry"),
     ("UPDATE events SET user_identity = 'somebody else' WHERE seq = 7", "seq 7: entry"),
     ("UPDATE events SET message = 'never said' WHERE seq = 7", "seq 7: entry"),
@@ -27,6 +27,14 @@ const TAMPERING: [(&str, &str); 14] = [
         "UPDATE events SET payload = NULL, payload_salt = NULL, event_data = NULL, lossy = NULL WHERE seq = 7",
         "seq 7: entry",
     ),
+    (
+        "UPDATE events SET redaction = 'payload', payload = NULL, payload_salt = NULL, event_data = NULL, lossy = NULL
+         WHERE seq = 7",
+        "seq 7: erased as the log says",
+    ),
+    ("UPDATE events SET entry = overlay(entry PLACING '\\x00'::bytea FROM 60) WHERE seq = 8", "seq 8: entry"),
+    ("UPDATE events SET redaction = 'none' WHERE seq = 9", "seq 9: erased as the log says"),
+    ("DELETE FROM redactions", "the table of redactions"),
     ("UPDATE events SET entry = overlay(entry PLACING '\\x00'::bytea FROM 60) WHERE seq = 7", "seq 7: entry"),
     ("DELETE FROM events WHERE seq = 7", "seq is gapless"),
     ("DELETE FROM events WHERE seq = (SELECT max(seq) FROM events)", "the head counts the events"),
@@ -41,7 +49,12 @@ async fn the_auditor_notices_every_kind_of_tampering(server: Arc<Server>) {
     let events: Vec<_> = (0..300)
         .map(|n| json!({"event_type": "t", "user_identity": "u", "event_data": {"n": n}}).to_string())
         .collect();
-    server.client.post("/events/batch").json(format!("[{}]", events.join(","))).send().await.json(201);
+    let path = "/events/batch?receipt=none";
+    let batch = server.client.post(path).json(format!("[{}]", events.join(","))).send().await.json(201);
+    let redacted = batch["results"][8]["id"].as_str().unwrap();
+    let redact = server.client.request(http::Method::DELETE, &format!("/events/{redacted}?reason=test"));
+    redact.send().await.json(200);
+    server.client.post("/events").json(keyed("last")).send().await.json(201);
     auditor::audit(&server.database).await;
     for table in LOG_TABLES {
         let keep = format!("CREATE TABLE kept_{table} AS TABLE {table}");

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::api::{body::JSON, problem::PROBLEM_JSON};
 
 /// Each error status and what it means here.
-const MEANINGS: [(u16, &str); 13] = [
+const MEANINGS: [(u16, &str); 14] = [
     (400, "The request cannot be understood; `errors` says where."),
     (401, "No valid credentials."),
     (
@@ -18,6 +18,7 @@ const MEANINGS: [(u16, &str); 13] = [
     (404, "There is no such thing in the tenant, or no tenant of the name in `X-Tenant`."),
     (408, "The body did not arrive in time."),
     (409, "In conflict with what is recorded."),
+    (410, "It was recorded, and has been redacted since."),
     (413, "The body is too large; the problem names the limit."),
     (414, "The URL is too long."),
     (415, "The Content-Type or Content-Encoding is not accepted; the problem says what is."),
@@ -53,6 +54,13 @@ fn possible(path: &str, operation: &Map<String, Value>) -> BTreeSet<u16> {
     }
     if operation.get("x-role").is_some_and(|role| role == "writer") {
         statuses.insert(409);
+    }
+    if path == "/events/{id}/payload" {
+        statuses.insert(410);
+    }
+    if operation.get("operationId").is_some_and(|id| id == "redact_event") {
+        // It records, though it has no body.
+        statuses.extend([409, 422]);
     }
     let manages = operation.get("x-role").is_some_and(|role| role != "writer" && role != "reader");
     let changes = operation.contains_key("requestBody") || answers_nothing(operation);

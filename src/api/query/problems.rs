@@ -64,6 +64,12 @@ pub(super) fn no_payload() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not_found", "There is no event with this id, or it has no payload.")
 }
 
+/// Not a 404: the log says that there was something, and why it is gone.
+pub(super) fn redacted() -> Problem {
+    let detail = "The payload of this event was redacted; the event itself says when and why.";
+    Problem::new(StatusCode::GONE, "redacted", detail)
+}
+
 pub(in crate::api) fn read(error: ReadError) -> Problem {
     match error {
         ReadError::Timeout => Problem::new(

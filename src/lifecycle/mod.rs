@@ -1,11 +1,15 @@
 //! What the service does on its own: partitions ahead of time, GIN pending lists before they stall an inserter.
 
+mod scrubbing;
+
 use std::time::Duration;
 
 use tokio::time::{Instant, interval_at, sleep};
 use tracing::{info, warn};
 
 use crate::store::{Store, partitions};
+
+pub use scrubbing::scrub;
 
 const PARTITIONS_EVERY: Duration = Duration::from_hours(1);
 /// An inserter that fills a pending list (8 MB) must flush it itself, which takes 100 ms and more while its log
