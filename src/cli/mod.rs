@@ -3,6 +3,7 @@
 mod arguments;
 mod bench;
 mod config;
+mod epoch;
 mod migrate;
 mod openapi;
 mod serve;
@@ -61,6 +62,8 @@ enum Command {
     Token(token::Command),
     #[command(subcommand)]
     Tenant(tenant::Command),
+    #[command(subcommand)]
+    Epoch(epoch::Command),
     Verify(verify::Command),
     Openapi(openapi::Command),
     Bench(bench::Command),
@@ -78,6 +81,7 @@ impl Command {
             Self::Tenant(command) => {
                 administer(file, async |pool, out| tenant::run(command, pool, out).await)
             }
+            Self::Epoch(command) => command.run(file),
             Self::Verify(command) => command.run(),
             Self::Openapi(command) => command.run(),
             Self::Bench(command) => command.run(),

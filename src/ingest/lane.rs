@@ -50,7 +50,7 @@ pub(super) struct Lane {
 }
 
 /// Why a group is not in the log.
-enum Failure {
+pub(super) enum Failure {
     /// The database refuses the data: find the event at fault.
     Data(String),
     /// Nothing was written, and it is nobody's fault.
@@ -399,7 +399,7 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
-fn check_clock(head: &log::Head) -> Result<(), Failure> {
+pub(super) fn check_clock(head: &log::Head) -> Result<(), Failure> {
     let here = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let there = Duration::from_micros(head.last_received_at.max(head.now).as_micros().max(0).unsigned_abs());
     if here.abs_diff(there) > CLOCK_TOLERANCE {

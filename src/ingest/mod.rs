@@ -3,6 +3,7 @@
 //! Each tenant with something to record has a lane: a task that alone writes to that tenant's log, one
 //! transaction at a time, and that nothing cancels. Whatever arrives during a commit forms the next group.
 
+mod epoch;
 mod fault;
 mod ids;
 mod lane;
@@ -33,6 +34,7 @@ use purpose::{Purpose, Submission};
 use queue::{Load, Queue};
 use ticket::Outcome;
 
+pub use epoch::{Declaration, EpochError, Opened, open_epoch};
 pub use purpose::RedactionRefusal;
 pub use queue::Mode;
 pub use sealed::Sealed;

@@ -12,7 +12,7 @@ use super::RedactionRefusal;
 use super::ids::next_id;
 use super::purpose::Targets;
 use super::queue::Item;
-use crate::event::{self, Entry, Envelope, NewEvent, Salt, Timestamp};
+use crate::event::{Entry, EntryKind, Envelope, Label, NewEvent, Salt, Timestamp, commitment};
 use crate::integrity::LogSigner;
 use crate::merkle::{Hash, Tree, leaf_hash};
 use crate::store::append::{NewTile, Row};
@@ -92,24 +92,35 @@ pub(super) fn sequence<'a>(
     let mut random = vec![0_u8; items.len() * RANDOM_BYTES];
     getrandom::fill(&mut random)?;
     let mut ledger = Ledger::from(found);
-    let mut sequenced = Sequenced {
-        rows: Vec::with_capacity(items.len()),
-        leaves: Vec::with_capacity(items.len()),
-        tiles: Vec::new(),
-        keys: Vec::new(),
-        erasures: Vec::new(),
-        fates: Vec::with_capacity(items.len()),
-        head: Head { last_received_at: head.last_received_at.max(head.now), ..head.clone() },
-        state: state.clone(),
-    };
+    let mut sequenced = Sequenced::on_top_of(head, state, items.len());
     for (item, random) in items.iter().zip(random.chunks_exact(RANDOM_BYTES)) {
         let fate = sequenced.place(item, log_id, random, &mut ledger);
         sequenced.fates.push(fate);
     }
-    sequenced.head.size = sequenced.state.tree.size();
-    sequenced.head.root = sequenced.state.tree.root();
-    sequenced.head.frontier = sequenced.state.tree.frontier();
-    Ok(sequenced)
+    Ok(sequenced.finished())
+}
+
+/// Gives a single entry of the service itself its place in the log.
+pub(super) fn sequence_control<'a>(
+    event: &'a NewEvent,
+    recorded_by: &str,
+    log_id: Uuid,
+    head: &Head,
+    state: &LogState,
+) -> Result<Sequenced<'a>, getrandom::Error> {
+    let mut random = [0_u8; RANDOM_BYTES];
+    getrandom::fill(&mut random)?;
+    let mut sequenced = Sequenced::on_top_of(head, state, 1);
+    let id = sequenced.next_id(&random);
+    sequenced.append(Entrant { event, kind: EntryKind::Control, recorded_by }, log_id, id, &random);
+    Ok(sequenced.finished())
+}
+
+/// What becomes an entry.
+struct Entrant<'a, 'b> {
+    event: &'a NewEvent,
+    kind: EntryKind,
+    recorded_by: &'b str,
 }
 
 /// Per event: two salts, the id's random part, the key's salt.
@@ -122,6 +133,31 @@ fn take16(random: &[u8], n: usize) -> Salt {
 }
 
 impl<'a> Sequenced<'a> {
+    fn on_top_of(head: &Head, state: &LogState, entries: usize) -> Self {
+        Self {
+            rows: Vec::with_capacity(entries),
+            leaves: Vec::with_capacity(entries),
+            tiles: Vec::new(),
+            keys: Vec::new(),
+            erasures: Vec::new(),
+            fates: Vec::with_capacity(entries),
+            head: Head { last_received_at: head.last_received_at.max(head.now), ..head.clone() },
+            state: state.clone(),
+        }
+    }
+
+    /// The head is that of the tree.
+    fn finished(mut self) -> Self {
+        self.head.size = self.state.tree.size();
+        self.head.root = self.state.tree.root();
+        self.head.frontier = self.state.tree.frontier();
+        self
+    }
+
+    fn next_id(&self, random: &[u8]) -> Uuid {
+        next_id(self.head.last_id, self.head.last_received_at, u128::from_be_bytes(take16(random, 2)))
+    }
+
     /// For an atomic group: one conflict, or a submitter who left meanwhile, and nothing is recorded.
     pub(super) fn all_or_nothing(&mut self) {
         let is_missing =
@@ -148,12 +184,13 @@ impl<'a> Sequenced<'a> {
         if let Some(refusal) = redaction.and_then(|redaction| ledger.targets.refusal(redaction)) {
             return Fate::NotRedactable(refusal);
         }
-        let id =
-            next_id(self.head.last_id, self.head.last_received_at, u128::from_be_bytes(take16(random, 2)));
+        let id = self.next_id(random);
         if !item.begin(id) {
             return Fate::Dropped;
         }
-        let leaf = self.append(item, log_id, id, random);
+        let Item { event, purpose, recorder, .. } = item;
+        let entrant = Entrant { event, kind: purpose.kind(), recorded_by: &recorder.recorded_by };
+        let leaf = self.append(entrant, log_id, id, random);
         if let Some(redaction) = redaction {
             ledger.targets.redact(redaction);
             self.erasures.push(Erasure {
@@ -180,39 +217,26 @@ impl<'a> Sequenced<'a> {
         Fate::Recorded(self.rows.len() - 1)
     }
 
-    fn append(&mut self, item: &'a Item, log_id: Uuid, id: Uuid, random: &[u8]) -> Hash {
+    fn append(&mut self, entrant: Entrant<'a, '_>, log_id: Uuid, id: Uuid, random: &[u8]) -> Hash {
+        let Entrant { event, kind, recorded_by } = entrant;
         let received_at = self.head.last_received_at;
         let seq = self.state.tree.size();
-        let envelope = Envelope::new(&item.event, received_at, &item.recorder.recorded_by);
+        let envelope = Envelope::new(event, received_at, recorded_by);
         let envelope_salt = take16(random, 0);
-        let payload = item.event.payload.as_ref().map(|payload| (payload, take16(random, 1)));
+        let payload = event.payload.as_ref().map(|payload| (payload, take16(random, 1)));
         let entry = Entry {
-            kind: item.purpose.kind(),
+            kind,
             log_id,
             seq,
             received_at,
             id,
-            envelope: event::commitment(
-                event::Label::Envelope,
-                &envelope_salt,
-                envelope.canonical().as_bytes(),
-            ),
-            payload: payload
-                .map(|(payload, salt)| event::commitment(event::Label::Payload, &salt, &payload.bytes)),
+            envelope: commitment(Label::Envelope, &envelope_salt, envelope.canonical().as_bytes()),
+            payload: payload.map(|(payload, salt)| commitment(Label::Payload, &salt, &payload.bytes)),
         }
         .to_bytes();
         let leaf = leaf_hash(&entry);
         self.leaves.push(leaf);
-        self.rows.push(Row {
-            seq,
-            received_at,
-            id,
-            kind: item.purpose.kind(),
-            envelope,
-            envelope_salt,
-            payload,
-            entry,
-        });
+        self.rows.push(Row { seq, received_at, id, kind, envelope, envelope_salt, payload, entry });
         self.head.last_id = id;
         let start = *self.state.tile_start.get_or_insert(received_at);
         for tile in self.state.tree.append(leaf) {

@@ -167,6 +167,11 @@ impl Integrity {
         Ok(signer)
     }
 
+    /// The furthest state of a log that this machine knows of.
+    pub fn last_signed(&self, tenant: &Tenant) -> Result<Option<SignedHead>, Refusal> {
+        self.latch.read(tenant, |note| self.open_note(tenant, note))
+    }
+
     /// Remembers what was signed, before anybody else gets to see it. After an error the log has to be admitted again.
     pub fn remember(&self, tenant: &Tenant, head: &SignedHead) -> Result<(), Refusal> {
         self.latch.advance(tenant, head)

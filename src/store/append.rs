@@ -115,13 +115,15 @@ pub async fn tiles(
 /// Moves the head, which the transaction has locked.
 pub async fn head(transaction: &mut PgConnection, tenant_id: i32, head: &Head) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "UPDATE heads SET size = $2, root = $3, frontier = $4, last_received_at = $5, last_id = $6 WHERE tenant_id = $1",
+        "UPDATE heads SET size = $2, root = $3, frontier = $4, last_received_at = $5, last_id = $6, epoch = $7
+         WHERE tenant_id = $1",
         tenant_id,
         signed(head.size),
         head.root.as_slice(),
         head.frontier.as_slice(),
         OffsetDateTime::from(head.last_received_at),
         head.last_id,
+        head.epoch,
     )
     .execute(transaction)
     .await?;

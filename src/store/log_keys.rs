@@ -69,6 +69,25 @@ pub async fn register(
     Ok(())
 }
 
+/// What the log's key of an epoch signed ends with this size.
+pub async fn retire(
+    connection: &mut PgConnection,
+    tenant_id: i32,
+    epoch: i32,
+    size: u64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE log_keys SET retired_at_size = GREATEST(from_size, $3)
+         WHERE tenant_id = $1 AND epoch = $2 AND retired_at_size IS NULL",
+        tenant_id,
+        epoch,
+        signed(size)
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// All keys that a log ever had, oldest first.
 pub async fn of_log(pool: &PgPool, tenant_id: i32) -> Result<Vec<LogKey>, sqlx::Error> {
     let keys = || {

@@ -15,7 +15,7 @@ use eventlogger::store::Store;
 use eventlogger::store::principals::{tokens, users};
 use libtest_mimic::Trial;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions, Connection, Executor, PgPool};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgPool};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -224,6 +224,17 @@ impl Server {
         Self::run(config, self.database.clone()).await
     }
 
+    /// The same with a latch of its own, as on another machine; and with the signing key if it was copied there.
+    pub async fn another_instance_elsewhere(&self, with_key: bool) -> Self {
+        let folder = self.config.data_dir.with_extension("elsewhere");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        if with_key {
+            let key = self.config.data_dir.join("signing-key");
+            std::fs::copy(key, folder.join("signing-key")).expect("a key");
+        }
+        self.another_instance_with(|config| config.data_dir = folder).await
+    }
+
     async fn run(config: Config, database: PgPool) -> Self {
         let app: App = app::build(config.clone()).await.expect("a service");
         let client = Client::new(app.addresses()[0]);
@@ -290,11 +301,28 @@ impl Server {
     }
 }
 
+const LOG_TABLES: [&str; 5] = ["heads", "events", "tiles", "idempotency", "redactions"];
+
+/// As a backup would: the log tables as they were.
+pub async fn keep(server: &Server) {
+    for table in LOG_TABLES {
+        let keep = format!("CREATE TABLE kept_{table} AS TABLE {table}");
+        server.database.execute(AssertSqlSafe(keep)).await.unwrap();
+    }
+}
+
+pub async fn bring_back(server: &Server) {
+    for table in LOG_TABLES {
+        let restore = format!("TRUNCATE {table}; INSERT INTO {table} SELECT * FROM kept_{table}");
+        sqlx::raw_sql(AssertSqlSafe(restore)).execute(&server.database).await.unwrap();
+    }
+}
+
 /// CREATE DATABASE fails while anybody is connected to the template; a closing session may linger a moment.
 async fn clone_database(connection: &mut PgConnection, template: &str, name: &str) {
     let statement = format!("CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER}");
     for _ in 0..100 {
-        match connection.execute(sqlx::AssertSqlSafe(statement.clone())).await {
+        match connection.execute(AssertSqlSafe(statement.clone())).await {
             Ok(_) => return,
             Err(error) if error.as_database_error().and_then(|e| e.code()).as_deref() == Some("55006") => {
                 tokio::time::sleep(Duration::from_millis(50)).await;

@@ -9,11 +9,10 @@ use std::sync::Arc;
 use eventlogger::merkle;
 use eventlogger::tlog::{Checkpoint, Policy, Proof};
 use serde_json::{Value, json};
-use sqlx::Executor;
 
 use crate::auditor::{Hash, tree_root};
 use crate::evidence::{base64, check_receipt, hash, leaf, open, root_of_path};
-use crate::harness::{Server, event, tests};
+use crate::harness::{Server, bring_back, event, keep, tests};
 
 tests![
     a_receipt_can_be_checked_by_code_that_is_not_ours,
@@ -226,19 +225,9 @@ async fn strangers_see_only_logs_that_are_open(server: Arc<Server>) {
     assert_eq!(server.client.get("/tlog/acme/checkpoint").send().await.status, 200, "a superadmin sees all");
 }
 
-/// With a key and a latch of its own folder, as on another machine.
-async fn elsewhere(server: &Server, with_key: bool) -> Server {
-    let folder = server.config.data_dir.with_extension("elsewhere");
-    fs::create_dir_all(&folder).unwrap();
-    if with_key {
-        fs::copy(server.config.data_dir.join("signing-key"), folder.join("signing-key")).unwrap();
-    }
-    server.another_instance_with(|config| config.data_dir = folder).await
-}
-
 async fn the_current_checkpoint_follows_what_another_instance_wrote(server: Arc<Server>) {
     let vkey = vkey(&server).await;
-    let other = elsewhere(&server, true).await;
+    let other = server.another_instance_elsewhere(true).await;
     for n in 0..3 {
         server.client.post("/events").json(numbered(n)).send().await.json(201);
         let here = server.client.get("/integrity/checkpoint").send().await.json(200);
@@ -253,7 +242,7 @@ async fn the_current_checkpoint_follows_what_another_instance_wrote(server: Arc<
 
 async fn an_instance_without_the_key_is_read_from_and_not_written_to(server: Arc<Server>) {
     let recorded = server.client.post("/events").json(event("a")).send().await.json(201);
-    let other = elsewhere(&server, false).await;
+    let other = server.another_instance_elsewhere(false).await;
     let refused = other.client.post("/events").json(event("b")).send().await.problem(503, "not_recorded");
     assert_eq!(refused["reason"], "signing_key");
     let found = other.client.get("/events").send().await.json(200);
@@ -279,21 +268,6 @@ async fn a_key_that_others_can_read_is_refused(server: Arc<Server>) {
     assert!(start().await.unwrap().contains("PRIVATE+KEY+"));
 }
 
-/// As a backup would: the log tables as they were.
-async fn keep(server: &Server) {
-    for table in ["heads", "events", "tiles", "idempotency"] {
-        let keep = format!("CREATE TABLE kept_{table} AS TABLE {table}");
-        server.database.execute(sqlx::AssertSqlSafe(keep)).await.unwrap();
-    }
-}
-
-async fn bring_back(server: &Server) {
-    for table in ["heads", "events", "tiles", "idempotency"] {
-        let restore = format!("TRUNCATE {table}; INSERT INTO {table} SELECT * FROM kept_{table}");
-        sqlx::raw_sql(sqlx::AssertSqlSafe(restore)).execute(&server.database).await.unwrap();
-    }
-}
-
 async fn refuses(server: &Server) {
     let refused = server.client.post("/events").json(event("b")).send().await.problem(503, "not_recorded");
     assert_eq!(refused["reason"], "signed_state");
@@ -317,7 +291,7 @@ async fn a_database_that_was_set_back_is_not_written_to(server: Arc<Server>) {
 async fn a_database_that_was_rewritten_is_not_written_to(server: Arc<Server>) {
     record_batch(&server, 300).await;
     keep(&server).await;
-    let other = elsewhere(&server, true).await;
+    let other = server.another_instance_elsewhere(true).await;
     record_batch(&server, 3).await;
     bring_back(&server).await;
     // The other instance has seen nothing of it and goes on: a fork, with the same key, and longer.

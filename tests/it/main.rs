@@ -33,6 +33,7 @@ mod connections;
 mod credentials;
 mod differential;
 mod docs_page;
+mod epochs;
 mod escalation;
 mod faults;
 mod front_door;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         credentials::trials(&world),
         differential::trials(&world),
         docs_page::trials(&world),
+        epochs::trials(&world),
         escalation::trials(&world),
         faults::trials(&world),
         front_door::trials(&world),
