@@ -12,7 +12,7 @@ use crate::store::scrub::{self, Scrubbed};
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Between two rounds that found something to do: redactions of that time are scrubbed after together. More often, and
 /// somebody who redacts a thousand events would keep the tables busy with nothing else.
-const REST: Duration = Duration::from_mins(1);
+const REST: Duration = Duration::from_secs(20);
 /// And a share of the time, if a round takes long.
 const REST_FOR_EACH: u32 = 10;
 
@@ -35,7 +35,7 @@ async fn round(store: &Store, pause: Duration) -> Duration {
     let begun = Instant::now();
     match scrub::scrub(&store.control).await {
         Ok(Scrubbed { in_use, .. }) if !in_use.is_empty() => {
-            info!(tables = ?in_use, "could not scrub tables in use after redactions; trying again in a minute");
+            info!(tables = ?in_use, "could not scrub tables in use after redactions; trying again soon");
             REST
         }
         Ok(Scrubbed { redactions: 0, .. }) => LOOK_EVERY,
@@ -51,7 +51,7 @@ async fn round(store: &Store, pause: Duration) -> Duration {
             REST.max(begun.elapsed() * REST_FOR_EACH)
         }
         Err(error) => {
-            warn!(%error, "could not scrub the tables after redactions; trying again in a minute");
+            warn!(%error, "could not scrub the tables after redactions; trying again soon");
             REST
         }
     }

@@ -38,13 +38,18 @@ enum Cleaned {
 /// Scrubs what held the content of redacted events, if there are any that were not scrubbed yet. Runs as the owner,
 /// on a session of its own: this takes as long as it takes, and closing the session ends it.
 pub async fn scrub(owner: &PgPool) -> Result<Scrubbed, sqlx::Error> {
+    let any =
+        sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM redactions WHERE scrubbed_at IS NULL) AS "any!""#);
+    if !any.fetch_one(owner).await? {
+        return Ok(Scrubbed::default());
+    }
     let mut session = owner.acquire().await?.detach();
     session.execute("SET statement_timeout = 0").await?;
     let locked = sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1) AS "locked!""#, SCRUB_LOCK);
-    if !locked.fetch_one(&mut session).await? {
-        return Ok(Scrubbed::default());
-    }
-    let scrubbed = scrub_due(&mut session).await?;
+    let scrubbed = match locked.fetch_one(&mut session).await? {
+        true => scrub_due(&mut session).await?,
+        false => Scrubbed::default(),
+    };
     session.close().await?;
     Ok(scrubbed)
 }

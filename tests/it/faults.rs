@@ -167,7 +167,7 @@ async fn clients_that_leave_at_any_moment_harm_nobody(server: Arc<Server>) {
 }
 
 /// An instance whose connections to the database go through a proxy.
-async fn behind_proxy(server: &Server) -> (Proxy, Server) {
+pub async fn behind_proxy(server: &Server) -> (Proxy, Server) {
     let options = PgConnectOptions::from_str(server.config.database.url.reveal()).unwrap();
     let folder = options.get_socket().unwrap().clone();
     let proxy = Proxy::before(&folder, options.get_port());

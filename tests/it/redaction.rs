@@ -15,8 +15,10 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgPool};
 use crate::auditor;
 use crate::changes::create_tenant;
 use crate::evidence::{check_receipt, leaf, open, root_of_path};
+use crate::faults::behind_proxy;
 use crate::harness::{ADMIN, PASSWORD, Server, count, event, keyed, tests};
 use crate::http::{Request, Response};
+use crate::proxy::Fault;
 
 tests![
     the_payload_goes_and_the_typed_fields_stay,
@@ -30,6 +32,7 @@ tests![
     a_retry_of_a_redacted_event_is_a_conflict,
     a_change_that_waits_to_be_recorded_is_forgotten_with_its_event,
     of_redactions_at_once_one_wins,
+    a_redaction_whose_commit_is_lost_is_done_once,
     the_writer_erases_nothing_that_no_entry_says,
     one_identity_for_all_can_redact,
     scrubbing_waits_for_whoever_still_sees_it,
@@ -321,6 +324,21 @@ async fn of_redactions_at_once_one_wins(server: Arc<Server>) {
     futures_util::future::join_all(tries).await;
     assert_eq!(read(&server, &id).await["redacted"]["scope"], "all");
     other.stop().await;
+}
+
+async fn a_redaction_whose_commit_is_lost_is_done_once(server: Arc<Server>) {
+    let vkey = vkey(&server).await;
+    let (proxy, instance) = behind_proxy(&server).await;
+    for (seq, fault) in [(1, Fault::LoseAnswer), (3, Fault::LoseCommit)] {
+        let (id, _) = record(&server, full()).await;
+        proxy.arm(fault);
+        let answer = redact(&instance, &id, "reason=r&scope=all").send().await.json(200);
+        assert_eq!(answer["redaction"]["seq"], seq, "{fault:?}");
+        assert_eq!(read(&server, &id).await["redacted"]["seq"], seq, "{fault:?}");
+        let payload = format!(r#"{{"seq":{},"id":"{id}","scope":"all","reason":"r"}}"#, seq - 1);
+        check_receipt(&answer["redaction"]["receipt"], Some(payload.as_bytes()), &vkey);
+    }
+    instance.stop().await;
 }
 
 async fn the_writer_erases_nothing_that_no_entry_says(server: Arc<Server>) {

@@ -37,7 +37,7 @@ const TAMPERING: [(&str, &str); 18] = [
     ("DELETE FROM redactions", "the table of redactions"),
     ("UPDATE events SET entry = overlay(entry PLACING '\\x00'::bytea FROM 60) WHERE seq = 7", "seq 7: entry"),
     ("DELETE FROM events WHERE seq = 7", "seq is gapless"),
-    ("DELETE FROM events WHERE seq = (SELECT max(seq) FROM events)", "the head counts the events"),
+    ("DELETE FROM events WHERE seq = (SELECT max(seq) FROM events)", "the head knows the last time"),
     ("UPDATE tiles SET data = overlay(data PLACING '\\x00ff'::bytea FROM 33)", "tiles"),
     ("DELETE FROM tiles", "tiles"),
     ("UPDATE heads SET root = sha256(root)", "root"),
