@@ -18,6 +18,7 @@ check_everything() {
     check_supply "$@"
     stage "deployment" run_deploy_test
     if [[ $(id -u) == 0 ]]; then stage "deployment as an ordinary user" run_deploy_test_as_ordinary_user; fi
+    stage "recovery" run_recovery_test
     stage_with "slowhttptest" "slow clients" run_slow_clients_test
     stage_with "python" "receipts with other tools" run_verifiers_test
     stage_with "python" "client in Python" run_client_test python "$(python_tools)"
@@ -66,6 +67,10 @@ run_slow_clients_test() {
 # run_client_test LANGUAGE TOOLS
 run_client_test() {
     EVENTLOGGER_BINARY=$(target_dir)/debug/eventlogger TOOLS=$2 bash tests/clients.sh "$1"
+}
+
+run_recovery_test() {
+    EVENTLOGGER_BINARY=$(target_dir)/debug/eventlogger bash tests/recovery.sh
 }
 
 run_verifiers_test() {
