@@ -6,6 +6,7 @@
 
 mod changes;
 mod events;
+mod heartbeat;
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -24,6 +25,7 @@ use crate::store::Store;
 use crate::store::principals::{TenantRow, find_tenant};
 use changes::Changes;
 pub use events::Instance;
+pub use heartbeat::beat;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Events that wait for a log that takes none now. With as many, no more refusals are taken; they are counted

@@ -84,10 +84,16 @@ pub struct QueueStatus {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Object)]
+#[oai(skip_serializing_if_is_none)]
 pub struct LogStatus {
     pub tenant: String,
     /// Entries in the log.
     pub size: u64,
+    /// Entries under the current checkpoint; absent if this instance does not sign the log.
+    pub signed_size: Option<u64>,
+    /// Why it does not, and does not write to it either: `signing_key`, `database_behind`, `database_contradicted`,
+    /// `latch` or `database_unavailable`.
+    pub refused: Option<String>,
 }
 
 /// How the service is doing.

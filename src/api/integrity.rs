@@ -311,20 +311,19 @@ pub(super) fn unproved(error: ProveError) -> Problem {
 
 /// Why there is no proof; what an operator has to do is in the service's log, not in answers.
 pub(super) fn refused(refusal: Refusal) -> Problem {
-    let (code, detail) = match refusal {
+    let code = refusal.code();
+    tracing::error!(error = %refusal, "a log cannot be proven: {refusal}");
+    let detail = match refusal {
         Refusal::Database(error) => return Problem::database(&error),
-        Refusal::Key(_) => {
-            ("signing_key", "This instance does not have the key that signs the log. Ask another instance.")
-        }
-        Refusal::Behind { .. } => ("database_behind", "The database is older than its last signed state."),
+        Refusal::Key(_) => "This instance does not have the key that signs the log. Ask another instance.",
+        Refusal::Behind { .. } => "The database is older than its last signed state.",
         Refusal::Contradicted { .. } | Refusal::Undeclared(_) => {
-            ("database_contradicted", "The database contradicts its last signed state.")
+            "The database contradicts its last signed state."
         }
         Refusal::Forgetful { .. } | Refusal::Unreadable { .. } => {
-            ("latch", "This instance cannot keep in mind what it signs, so it signs nothing.")
+            "This instance cannot keep in mind what it signs, so it signs nothing."
         }
     };
-    tracing::error!(error = %refusal, "a log cannot be proven: {refusal}");
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, format!("{detail} An operator must see to it."))
         .retry_after(60)
 }

@@ -101,7 +101,7 @@ impl Probe for Idle {
                 },
                 queue: Some(QueueStatus { events: 0, bytes: 0 }),
                 seconds_since_commit: None,
-                log: LogStatus { tenant: tenant.name.clone(), size: 7 },
+                log: LogStatus { tenant: tenant.name.clone(), size: 7, signed_size: Some(7), refused: None },
                 unsafe_settings: Vec::new(),
             })
         })

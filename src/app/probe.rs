@@ -16,6 +16,7 @@ use crate::api::health::{
 use crate::api::problem::Problem;
 use crate::auth::{Auth, Tenant};
 use crate::ingest::Ingest;
+use crate::integrity::Integrity;
 use crate::metrics::{LoginOutcome, Metrics, PoolState, mirror};
 use crate::server::Places;
 use crate::store::{self, Facts, Store, log, partitions};
@@ -28,6 +29,7 @@ pub(super) struct ServiceProbe {
     store: Store,
     host: DatabaseHost,
     auth: Arc<Auth>,
+    integrity: Arc<Integrity>,
     ingest: Arc<Ingest>,
     places: Arc<Places>,
     /// What the last check found, and when.
@@ -38,6 +40,7 @@ impl ServiceProbe {
     pub(super) fn new(
         database: &Database,
         auth: &Arc<Auth>,
+        integrity: &Arc<Integrity>,
         ingest: &Arc<Ingest>,
         places: &Arc<Places>,
     ) -> Self {
@@ -45,6 +48,7 @@ impl ServiceProbe {
             store: database.store.clone(),
             host: if database.cluster.is_some() { DatabaseHost::Embedded } else { DatabaseHost::External },
             auth: Arc::clone(auth),
+            integrity: Arc::clone(integrity),
             ingest: Arc::clone(ingest),
             places: Arc::clone(places),
             obstacles: Mutex::default(),
@@ -78,6 +82,10 @@ impl ServiceProbe {
             log::size(&self.store.query, tenant.id).await.map_err(|_| Problem::database_unavailable())?;
         let Facts { server_version, privileges, volatile } = &self.store.facts;
         let (events, bytes) = self.ingest.queued();
+        let (signed_size, refused) = match self.integrity.checkpoint(tenant).await {
+            Ok(head) => (Some(head.size), None),
+            Err(refusal) => (None, Some(refusal.code().to_owned())),
+        };
         Ok(Condition {
             database: DatabaseStatus {
                 version: server_version.clone(),
@@ -89,7 +97,7 @@ impl ServiceProbe {
             },
             queue: Some(QueueStatus { events: events as u64, bytes: bytes as u64 }),
             seconds_since_commit: self.ingest.since_last_commit().map(|since| since.as_secs_f64()),
-            log: LogStatus { tenant: tenant.name.clone(), size },
+            log: LogStatus { tenant: tenant.name.clone(), size, signed_size, refused },
             unsafe_settings: volatile.clone(),
         })
     }

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::database::open_to_serve;
 use super::probe::ServiceProbe;
 use super::{AppError, Database, ensure_first_user, open_integrity};
-use crate::access::{AccessEvents, Instance, Kinds, Sources};
+use crate::access::{self, AccessEvents, Instance, Kinds, Sources};
 use crate::api::serve::Front;
 use crate::api::{self, ApiState};
 use crate::auth::{self, Auth};
@@ -98,6 +98,12 @@ impl App {
         let scrubbing = tokio::spawn(lifecycle::scrub(store.clone(), stopped(stopping.clone())));
         let credentials = tokio::spawn(Arc::clone(&self.auth).watch(stopped(stopping.clone())));
         let integrity = tokio::spawn(Arc::clone(&self.integrity).keep(stopped(stopping.clone())));
+        let heartbeats = tokio::spawn(access::beat(
+            store.clone(),
+            Arc::clone(&self.ingest),
+            self.config.integrity.heartbeat,
+            stopped(stopping.clone()),
+        ));
         let (ended, serving_ended) = oneshot::channel::<()>();
         let access = tokio::spawn(self.access_events().run(async { drop(serving_ended.await) }));
         let certificate = tokio::spawn(tls::watch(
@@ -108,7 +114,13 @@ impl App {
         ));
         let state = ApiState {
             authenticator: Arc::new(Arc::clone(&self.auth)),
-            probe: Arc::new(ServiceProbe::new(&self.database, &self.auth, &self.ingest, &self.places)),
+            probe: Arc::new(ServiceProbe::new(
+                &self.database,
+                &self.auth,
+                &self.integrity,
+                &self.ingest,
+                &self.places,
+            )),
             metrics: Arc::clone(&self.metrics),
             draining: stopping,
             settings: Arc::new(api_settings(&self.config)),
@@ -133,7 +145,7 @@ impl App {
             // Its last events go through the lanes, too.
             let _ = access.await;
             self.ingest.drain().await;
-            for task in [maintenance, scrubbing, credentials, certificate, integrity] {
+            for task in [maintenance, scrubbing, credentials, certificate, integrity, heartbeats] {
                 // A part that panicked has been logged; there is nothing of it left to finish.
                 let _ = task.await;
             }

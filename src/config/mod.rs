@@ -106,6 +106,9 @@ pub struct Integrity {
     pub signing_key: Secret,
     #[serde(with = "optional_path")]
     pub second_latch_dir: Option<PathBuf>,
+    /// Zero: none.
+    #[serde(rename = "heartbeat_seconds", with = "seconds")]
+    pub heartbeat: Duration,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]

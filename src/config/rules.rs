@@ -64,6 +64,7 @@ fn rule(key: &str) -> Option<Rule> {
         ),
         "integrity.signing_key" => Secret(is_signing_key, "empty, or a key that begins with PRIVATE+KEY+"),
         "integrity.second_latch_dir" => Text,
+        "integrity.heartbeat_seconds" => Integer(0..=31_536_000),
         "limits.event_body_bytes" => Integer(KIB..=16 * MIB),
         "limits.batch_body_bytes" => Integer(KIB..=GIB),
         "limits.query_body_bytes" => Integer(KIB..=64 * KIB),

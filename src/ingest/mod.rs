@@ -223,6 +223,14 @@ impl Ingest {
         self.submit(tenant, recorder, submissions(events), Mode::Each).await
     }
 
+    /// Records a control entry.
+    pub async fn record_control(&self, tenant: &Arc<Tenant>, event: NewEvent) -> Outcome {
+        let recorder = Recorder { principal_id: SERVICE_ID, recorded_by: SERVICE.into() };
+        let submission = Submission { event, purpose: Purpose::Control };
+        let outcomes = self.submit(tenant, recorder, vec![submission], Mode::Each).await;
+        outcomes.into_iter().next().unwrap_or(Err(IngestError::Unknown { id: None }))
+    }
+
     async fn submit(
         &self,
         tenant: &Arc<Tenant>,

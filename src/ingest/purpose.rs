@@ -12,6 +12,8 @@ pub(super) enum Purpose {
     Event,
     /// Erases the content of an earlier event.
     Redaction(Box<Redaction>),
+    /// Tells of the log itself.
+    Control,
 }
 
 impl Purpose {
@@ -19,12 +21,13 @@ impl Purpose {
         match self {
             Self::Event => EntryKind::Event,
             Self::Redaction(_) => EntryKind::Redaction,
+            Self::Control => EntryKind::Control,
         }
     }
 
     pub(super) fn redaction(&self) -> Option<&Redaction> {
         match self {
-            Self::Event => None,
+            Self::Event | Self::Control => None,
             Self::Redaction(redaction) => Some(redaction),
         }
     }

@@ -88,6 +88,19 @@ pub enum Refusal {
     Database(#[from] sqlx::Error),
 }
 
+impl Refusal {
+    /// A stable name.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Key(_) => "signing_key",
+            Self::Behind { .. } => "database_behind",
+            Self::Contradicted { .. } | Self::Undeclared(_) => "database_contradicted",
+            Self::Forgetful { .. } | Self::Unreadable { .. } => "latch",
+            Self::Database(_) => "database_unavailable",
+        }
+    }
+}
+
 /// Why the service cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum IntegrityError {

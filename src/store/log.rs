@@ -1,9 +1,12 @@
 //! The state of a log: its head, and what its tree is rebuilt from.
 
+use std::time::Duration;
+
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::principals::TenantRow;
 use super::read::read;
 use super::values::{hash, signed, timestamp, unsigned};
 use crate::event::Timestamp;
@@ -58,6 +61,22 @@ pub async fn position(connection: &mut PgConnection, tenant_id: i32) -> Result<(
         .fetch_optional(connection)
         .await?;
     Ok(head.map_or((0, 0), |head| (head.epoch, unsigned(head.size))))
+}
+
+/// The tenants whose logs have entries, but none within that time.
+pub async fn quiet_for(pool: &PgPool, time: Duration) -> Result<Vec<TenantRow>, sqlx::Error> {
+    let seconds = time.as_secs_f64();
+    let quiet = || {
+        sqlx::query_as!(
+            TenantRow,
+            "SELECT tenant_id, name, log_id, created_at, public_proofs FROM tenants JOIN heads USING (tenant_id)
+             WHERE size > 0 AND last_received_at <= clock_timestamp() - make_interval(secs => $1)
+             ORDER BY tenant_id",
+            seconds
+        )
+        .fetch_all(pool)
+    };
+    read(pool, quiet).await
 }
 
 /// The entries from `first_seq` on; they lie at or after `since`, which lets partitions be skipped.

@@ -2,19 +2,21 @@
 
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Value, json};
 use sqlx::Executor;
 
 use crate::evidence::{check_receipt, open};
-use crate::harness::{Server, bring_back, event, keep, tests};
+use crate::harness::{Server, bring_back, count, event, keep, tests};
 
 tests![
     a_declared_loss_begins_an_epoch_that_every_instance_goes_on_with,
     an_epoch_that_nobody_declared_is_not_written_to,
     nothing_is_declared_lost_where_nothing_is,
     an_epoch_can_follow_an_epoch,
+    a_quiet_log_gets_a_heartbeat,
 ];
 
 async fn record(server: &Server, events: usize) -> Value {
@@ -51,6 +53,8 @@ async fn vkey(server: &Server) -> String {
 }
 
 async fn refused(server: &Server) {
+    let status = server.client.get("/status").send().await.json(200);
+    assert!(status["log"]["refused"].as_str().unwrap().starts_with("database_"), "{status}");
     let refused = server.client.post("/events").json(event("t")).send().await.problem(503, "not_recorded");
     assert_eq!(refused["reason"], "signed_state");
 }
@@ -142,4 +146,22 @@ async fn an_epoch_can_follow_an_epoch(server: Arc<Server>) {
         let recorded = record(&server, 1).await;
         assert_eq!(check_receipt(&recorded["receipt"], None, &vkey(&server).await).size, 4);
     }
+}
+
+async fn a_quiet_log_gets_a_heartbeat(server: Arc<Server>) {
+    record(&server, 1).await;
+    let beating =
+        server.another_instance_with(|config| config.integrity.heartbeat = Duration::from_millis(200)).await;
+    let found = async || {
+        let page = server.client.get("/events?event_type=eventlogger.heartbeat").send().await.json(200);
+        page["events"].as_array().unwrap().clone()
+    };
+    while found().await.len() < 2 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let beat = &found().await[0];
+    assert_eq!((&beat["recorded_by"], &beat["level"]), (&json!("service"), &json!("DEBUG")));
+    let kinds = count(&server.database, "SELECT count(*) FROM events WHERE kind = 3").await;
+    assert!(kinds >= 2, "{kinds} control entries");
+    beating.stop().await;
 }

@@ -68,7 +68,7 @@ async fn figures_of_all_tenants_are_for_operators(server: Arc<Server>) {
     let get = |path: &str| server.client.get(path).user("acme/ann", PASSWORD).send();
     get("/metrics").await.problem(403, "operators_only");
     let status = get("/status").await.json(200);
-    assert_eq!(status["log"], json!({"tenant": "acme", "size": 0}));
+    assert_eq!(status["log"], json!({"tenant": "acme", "size": 0, "signed_size": 0}));
     assert!(status.get("queue").is_none() && status.get("seconds_since_commit").is_none(), "{status}");
     assert!(
         server.client.get("/metrics").send().await.text().contains("eventlogger_events_recorded_total 1")
