@@ -10,6 +10,7 @@ mod table;
 pub mod tenant;
 pub mod token;
 pub mod user;
+mod verify;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -32,8 +33,9 @@ Exit codes:
   1  failed
   2  wrong usage
   3  wrong configuration
-  4  no database: PostgreSQL is missing, refuses, or cannot be reached
-  5  cannot listen on a configured address, or not with its certificate";
+  4  no database: PostgreSQL is missing, refuses, or cannot be reached; for `verify --url`, no server
+  5  cannot listen on a configured address, or not with its certificate
+  6  `verify` found nothing wrong, but could not check everything";
 
 /// An authenticated, provable audit log on PostgreSQL.
 #[derive(Debug, Parser)]
@@ -59,6 +61,7 @@ enum Command {
     #[command(subcommand)]
     Tenant(tenant::Command),
     Openapi(openapi::Command),
+    Verify(verify::Command),
     Bench(bench::Command),
     Config(config::Command),
 }
@@ -75,6 +78,7 @@ impl Command {
                 administer(file, async |pool, out| tenant::run(command, pool, out).await)
             }
             Self::Openapi(command) => command.run(),
+            Self::Verify(command) => command.run(file),
             Self::Bench(command) => command.run(),
             Self::Config(command) => command.run(file),
         }
@@ -88,22 +92,30 @@ pub enum Failure {
     Config(ConfigError),
     Database(anyhow::Error),
     Listen(anyhow::Error),
+    /// A file that the command was given cannot be used.
+    Input(anyhow::Error),
+    /// Nothing is wrong, but not everything could be looked at.
+    Incomplete(String),
 }
 
 impl Failure {
     fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Failed(_) => 1,
-            Self::Config(_) => 3,
+            Self::Config(_) | Self::Input(_) => 3,
             Self::Database(_) => 4,
             Self::Listen(_) => 5,
+            Self::Incomplete(_) => 6,
         })
     }
 
     fn message(&self) -> String {
         match self {
             Self::Config(error) => error.to_string(),
-            Self::Failed(error) | Self::Database(error) | Self::Listen(error) => format!("{error:#}"),
+            Self::Failed(error) | Self::Database(error) | Self::Listen(error) | Self::Input(error) => {
+                format!("{error:#}")
+            }
+            Self::Incomplete(what) => what.clone(),
         }
     }
 }
