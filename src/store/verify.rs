@@ -181,7 +181,7 @@ impl Stored {
     }
 
     fn into_typed(self) -> Typed {
-        self.into_envelope().map_or_else(Typed::Broken, Typed::Whole)
+        self.into_envelope().map_or_else(Typed::Broken, |envelope| Typed::Whole(Box::new(envelope)))
     }
 
     /// The error is the column with a value that an event cannot have: none, or one that would be written like another.

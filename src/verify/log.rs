@@ -80,7 +80,8 @@ pub struct Log {
     tree: Tree,
     /// Whether every leaf up to now is known.
     unbroken: bool,
-    last: Option<(Timestamp, Uuid)>,
+    /// The last entry that was as it should be: its seq, time and id.
+    last: Option<(u64, Timestamp, Uuid)>,
     /// When the first entry of the tile in progress was received.
     tile_begun: Option<Timestamp>,
     tiles: BTreeMap<TileId, StoredTile>,
@@ -167,6 +168,7 @@ impl Log {
             self.pass_over(seq);
         }
         self.entries += 1;
+        let is_sound = opened.faults.is_empty();
         for fault in opened.faults {
             self.add(Some(seq), fault);
         }
@@ -174,7 +176,7 @@ impl Log {
             self.add(Some(seq), OTHER_PROJECTION);
         }
         if let Some(entry) = opened.entry {
-            self.check_place(seq, &entry);
+            self.check_place(seq, &entry, is_sound);
             if let Some(scope) = opened.missing {
                 self.awaiting.add(seq, entry.id, scope);
             }
@@ -214,7 +216,7 @@ impl Log {
         self.next = until;
     }
 
-    fn check_place(&mut self, seq: u64, entry: &Entry) {
+    fn check_place(&mut self, seq: u64, entry: &Entry, is_sound: bool) {
         let log_id = *self.log_id.get_or_insert(entry.log_id);
         if entry.log_id != log_id {
             return self.add(Some(seq), format!("the entry is one of another log, {}", entry.log_id));
@@ -226,7 +228,7 @@ impl Log {
         if (id.as_u128() >> 80) as i64 != received_at.as_micros().div_euclid(1_000) {
             self.add(Some(seq), "the id does not carry the time of receipt");
         }
-        if let Some((last_received_at, last_id)) = self.last {
+        if let Some((_, last_received_at, last_id)) = self.last {
             if received_at < last_received_at {
                 self.add(Some(seq), format!("it was received at {received_at}, before the entry before it"));
             }
@@ -234,9 +236,12 @@ impl Log {
                 self.add(Some(seq), "the id is not greater than that of the entry before it");
             }
         }
-        self.last = Some((received_at, id));
+        // An entry that was changed says nothing about the one after it.
+        if is_sound {
+            self.last = Some((seq, received_at, id));
+        }
         if seq.is_multiple_of(WIDTH) {
-            self.tile_begun = Some(received_at);
+            self.tile_begun = is_sound.then_some(received_at);
         }
     }
 
@@ -292,7 +297,8 @@ impl Log {
     }
 
     fn compare_times(&mut self, stored: &StoredTile, id: TileId) {
-        let (Some((first, last)), Some((ended, _))) = (stored.times, self.last) else { return };
+        let ended = self.last.filter(|(seq, ..)| *seq == id.index * WIDTH + WIDTH - 1);
+        let (Some((first, last)), Some((_, ended, _))) = (stored.times, ended) else { return };
         let begun = self.tile_begun.map(Timestamp::as_micros);
         if begun.is_some_and(|begun| begun != first) || ended.as_micros() != last {
             let what = format!("tile {id}, which begins here, has other times than its entries");
@@ -366,7 +372,8 @@ impl Log {
     }
 
     fn check_end(&mut self, head: &Head) {
-        let (Some(stored), Some((received_at, id))) = (&head.stored, self.last) else { return };
+        let end = self.last.filter(|(seq, ..)| seq + 1 == self.size);
+        let (Some(stored), Some((_, received_at, id))) = (&head.stored, end) else { return };
         if stored.last_received_at != received_at.as_micros() || stored.last_id != id {
             self.add(None, "the head names another last entry than the log has");
         }
@@ -404,3 +411,6 @@ impl StoredTile {
 fn tile_of(seq: u64) -> TileId {
     TileId { level: 0, index: seq / WIDTH }
 }
+
+#[cfg(test)]
+mod tests;

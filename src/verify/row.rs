@@ -42,7 +42,7 @@ pub struct Columns {
 /// The typed columns.
 #[derive(Clone, Debug)]
 pub enum Typed {
-    Whole(Envelope),
+    Whole(Box<Envelope>),
     /// All are NULL.
     Absent,
     /// No envelope has such columns; says which.

@@ -1,6 +1,8 @@
 //! Walks through a log, from wherever it lies, with the verifier (`verify`) looking at each entry.
 
+pub mod client;
 pub mod database;
+pub mod server;
 pub mod state;
 
 use std::sync::atomic::{AtomicU64, Ordering};
