@@ -54,6 +54,7 @@ mod tls;
 mod tokens;
 mod unix_socket;
 mod users;
+mod verifying;
 
 use std::process::ExitCode;
 
@@ -96,6 +97,7 @@ fn main() -> ExitCode {
         tokens::trials(&world),
         unix_socket::trials(&world),
         users::trials(&world),
+        verifying::trials(&world),
         throttling::trials(&world),
     ];
     let trials = trials.into_iter().flatten().collect();
