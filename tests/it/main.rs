@@ -55,6 +55,7 @@ mod tokens;
 mod unix_socket;
 mod users;
 mod verifying;
+mod verifying_server;
 
 use std::process::ExitCode;
 
@@ -98,6 +99,7 @@ fn main() -> ExitCode {
         unix_socket::trials(&world),
         users::trials(&world),
         verifying::trials(&world),
+        verifying_server::trials(&world),
         throttling::trials(&world),
     ];
     let trials = trials.into_iter().flatten().collect();
