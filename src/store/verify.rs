@@ -96,7 +96,7 @@ pub fn rows(
 ) -> impl Stream<Item = Result<(Position, Row), sqlx::Error>> {
     sqlx::query_as!(
         Stored,
-        r#"SELECT seq, received_at AS "received_at: Micros", id, kind, envelope_v, projection_v, redaction, level,
+        r#"SELECT seq, received_at AS "received_at: Micros", id, kind, envelope_v, projection_v, NULLIF(redaction, 'none') AS redaction, level,
                   event_type, user_identity, "timestamp" AS "timestamp: Micros", source, outcome, target, message,
                   ip, correlation_id, recorded_by, idempotency_key, entry, envelope_salt, payload_salt, lossy,
                   payload, event_data::text AS projection
@@ -118,7 +118,8 @@ struct Stored {
     kind: i16,
     envelope_v: i16,
     projection_v: i16,
-    redaction: String,
+    /// `None` where nothing was redacted, which is said of every other row.
+    redaction: Option<String>,
     level: Option<i16>,
     event_type: Option<String>,
     user_identity: Option<String>,
@@ -147,7 +148,7 @@ impl Stored {
             kind: self.kind,
             envelope_v: self.envelope_v,
             projection_v: self.projection_v,
-            redaction: redaction(std::mem::take(&mut self.redaction)),
+            redaction: self.redaction.take().map_or(Redaction::None, redaction),
             envelope_salt: self.envelope_salt.take(),
             payload: self.payload.take(),
             payload_salt: self.payload_salt.take(),
@@ -217,7 +218,6 @@ impl Stored {
 
 fn redaction(word: String) -> Redaction {
     match word.as_str() {
-        "none" => Redaction::None,
         "payload" => Redaction::Removed(Scope::Payload),
         "all" => Redaction::Removed(Scope::All),
         _ => Redaction::Other(word),

@@ -1,75 +1,110 @@
 //! JSON as PostgreSQL prints its `jsonb`, so that a stored projection can be compared without asking the database.
 
-use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::json::{Kind, Scanner, Text, decode, quote_into};
 
-/// What `jsonb::text` is for this document. `None` where only PostgreSQL can tell: a number with an exponent or a
-/// negative zero, text that `jsonb` cannot hold, or what is no JSON.
-pub(super) fn text(json: &str) -> Option<String> {
-    let mut scanner = Scanner::new(json.as_bytes()).ok()?;
-    let mut printer = Printer { out: String::with_capacity(json.len() + json.len() / 4), open: Vec::new() };
-    while let Some(token) = scanner.next_token().ok()? {
-        let raw = scanner.raw(token);
-        match token.kind {
-            Kind::Key(text) => printer.key(raw, text)?,
-            Kind::ObjectStart | Kind::ArrayStart => printer.start(raw, token.kind == Kind::ObjectStart),
-            Kind::ObjectEnd | Kind::ArrayEnd => printer.end(raw),
-            Kind::String(text) => {
-                printer.separate();
-                printer.string(raw, text)?;
-            }
-            Kind::Number => {
-                printer.separate();
-                printer.number(raw)?;
-            }
-            Kind::True | Kind::False | Kind::Null => {
-                printer.separate();
-                printer.out.push_str(raw);
-            }
-        }
-    }
-    Some(printer.out)
-}
-
-struct Printer<'a> {
+/// Prints one document after another, in the same memory: this is done for every event of a log.
+#[derive(Debug, Default)]
+pub(super) struct Printer {
     out: String,
-    open: Vec<Container<'a>>,
+    open: Vec<Container>,
+    /// The members of the open objects, those of the innermost last.
+    members: Vec<Member>,
+    sorted: String,
 }
 
-struct Container<'a> {
+#[derive(Debug)]
+struct Container {
     is_object: bool,
     /// Where in the output its first member or element begins.
     start: usize,
-    elements: usize,
-    /// The members so far, and where in the output each begins.
-    members: Vec<(Cow<'a, str>, usize)>,
+    /// The first of its members.
+    first: usize,
+    is_empty: bool,
 }
 
-impl<'a> Printer<'a> {
-    /// Elements are separated at once, members when their order is known.
-    fn separate(&mut self) {
-        if let Some(container) = self.open.last_mut().filter(|container| !container.is_object) {
-            if container.elements > 0 {
-                self.out.push_str(", ");
+/// Where in the output a member lies.
+#[derive(Clone, Debug)]
+struct Member {
+    /// Between the quotes.
+    key: Range<usize>,
+    start: usize,
+    end: usize,
+}
+
+impl Printer {
+    /// What `jsonb::text` is for this document. `None` where only PostgreSQL can tell: a number with an exponent or a
+    /// negative zero, a name with escapes, text that `jsonb` cannot hold, or what is no JSON.
+    pub(super) fn print(&mut self, json: &str) -> Option<&str> {
+        self.out.clear();
+        self.open.clear();
+        self.members.clear();
+        let mut scanner = Scanner::new(json.as_bytes()).ok()?;
+        while let Some(token) = scanner.next_token().ok()? {
+            let raw = scanner.raw(token);
+            match token.kind {
+                Kind::Key(text) => self.key(raw, text)?,
+                Kind::ObjectStart | Kind::ArrayStart => self.start(raw, token.kind == Kind::ObjectStart),
+                Kind::ObjectEnd | Kind::ArrayEnd => self.end(raw),
+                Kind::String(text) => {
+                    self.separate_element();
+                    self.string(raw, text)?;
+                }
+                Kind::Number => {
+                    self.separate_element();
+                    self.number(raw)?;
+                }
+                Kind::True | Kind::False | Kind::Null => {
+                    self.separate_element();
+                    self.out.push_str(raw);
+                }
             }
-            container.elements += 1;
+        }
+        Some(&self.out)
+    }
+
+    fn separate_element(&mut self) {
+        if self.open.last().is_some_and(|container| !container.is_object) {
+            self.separate();
+        }
+    }
+
+    fn separate(&mut self) {
+        if let Some(container) = self.open.last_mut()
+            && !std::mem::take(&mut container.is_empty)
+        {
+            self.out.push_str(", ");
         }
     }
 
     fn start(&mut self, raw: &str, is_object: bool) {
-        self.separate();
+        self.separate_element();
         self.out.push_str(raw);
-        let start = self.out.len();
-        self.open.push(Container { is_object, start, elements: 0, members: Vec::new() });
+        let (start, first) = (self.out.len(), self.members.len());
+        self.open.push(Container { is_object, start, first, is_empty: true });
     }
 
-    fn key(&mut self, raw: &'a str, text: Text) -> Option<()> {
+    fn key(&mut self, raw: &str, text: Text) -> Option<()> {
+        if text != Text::Plain {
+            return None;
+        }
+        self.finish_member();
+        self.separate();
         let start = self.out.len();
-        self.open.last_mut()?.members.push((decode(raw), start));
-        self.string(raw, text)?;
+        self.members.push(Member { key: start + 1..start + raw.len() - 1, start, end: start });
+        self.out.push_str(raw);
         self.out.push_str(": ");
         Some(())
+    }
+
+    /// The last member of the innermost object ends here.
+    fn finish_member(&mut self) {
+        let first = self.open.last().map_or(0, |container| container.first);
+        let end = self.out.len();
+        if let Some(member) = self.members[first..].last_mut() {
+            member.end = end;
+        }
     }
 
     fn string(&mut self, raw: &str, text: Text) -> Option<()> {
@@ -91,40 +126,46 @@ impl<'a> Printer<'a> {
     }
 
     fn end(&mut self, raw: &str) {
-        if let Some(container) = self.open.pop().filter(|container| container.members.len() > 1) {
-            self.sort(container);
+        if self.open.last().is_some_and(|container| container.is_object) {
+            self.finish_member();
+        }
+        if let Some(container) = self.open.pop() {
+            self.sort(&container);
+            self.members.truncate(container.first);
         }
         self.out.push_str(raw);
     }
 
     /// `jsonb` sorts members by the length of their names in bytes, then by the bytes; of the same name the last stays.
-    fn sort(&mut self, container: Container<'_>) {
-        let body = self.out.split_off(container.start);
-        let end = |index: usize| {
-            container.members.get(index + 1).map_or(body.len(), |(_, start)| start - container.start)
-        };
-        let ends: Vec<usize> = (0..container.members.len()).map(end).collect();
-        let pieces = container.members.iter().zip(&ends);
-        let mut pieces: Vec<(&str, &str)> =
-            pieces.map(|((key, start), end)| (key.as_ref(), &body[start - container.start..*end])).collect();
-        pieces.sort_by(|(a, _), (b, _)| a.len().cmp(&b.len()).then_with(|| a.cmp(b)));
-        let mut first = true;
-        for (at, (key, piece)) in pieces.iter().enumerate() {
-            if pieces.get(at + 1).is_some_and(|(next, _)| next == key) {
+    fn sort(&mut self, container: &Container) {
+        let (out, members) = (&self.out, &mut self.members[container.first..]);
+        let rank = |member: &Member| (member.key.len(), &out.as_bytes()[member.key.clone()]);
+        if members.is_sorted_by(|a, b| rank(a) < rank(b)) {
+            return;
+        }
+        members.sort_by(|a, b| rank(a).cmp(&rank(b)));
+        self.sorted.clear();
+        for (at, member) in members.iter().enumerate() {
+            if members.get(at + 1).is_some_and(|next| rank(next) == rank(member)) {
                 continue;
             }
-            if !first {
-                self.out.push_str(", ");
+            if !self.sorted.is_empty() {
+                self.sorted.push_str(", ");
             }
-            first = false;
-            self.out.push_str(piece);
+            self.sorted.push_str(&out[member.start..member.end]);
         }
+        self.out.truncate(container.start);
+        self.out.push_str(&self.sorted);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn text(json: &str) -> Option<String> {
+        Printer::default().print(json).map(str::to_owned)
+    }
 
     #[test]
     fn members_are_sorted_by_length_then_bytes_and_the_last_of_a_name_stays() {
@@ -139,6 +180,10 @@ mod tests {
                 r#"{"x":{"bb":[{"d":1,"c":null}],"a":true}}"#,
                 r#"{"x": {"a": true, "bb": [{"c": null, "d": 1}]}}"#,
             ),
+            (
+                r#"[{"b":{"d":{},"c":1},"a":[{"f":1,"e":2}]},{"a":1}]"#,
+                r#"[{"a": [{"e": 2, "f": 1}], "b": {"c": 1, "d": {}}}, {"a": 1}]"#,
+            ),
             (r#""\/\u0041\u000a\"""#, r#""/A\n\"""#),
             ("1.50", "1.50"),
             ("-0.5", "-0.5"),
@@ -149,7 +194,9 @@ mod tests {
 
     #[test]
     fn what_only_postgresql_can_tell_is_left_to_it() {
-        for json in ["1e2", "[1E-7]", "-0", "-0.00", r#""\u0000""#, r#"{"\ud800":1}"#, "{", "nul"] {
+        for json in
+            ["1e2", "[1E-7]", "-0", "-0.00", r#""\u0000""#, r#"{"\ud800":1}"#, r#"{"\n":1}"#, "{", "nul"]
+        {
             assert_eq!(text(json), None, "{json}");
         }
     }

@@ -97,7 +97,19 @@ pub struct Doubt {
 /// What is said of a projection that does not follow from its payload.
 pub const OTHER_PROJECTION: &str = "event_data is not what follows from the payload, so searches mislead";
 
-pub fn open(row: Row) -> Opened {
+/// Opens rows, one after another.
+#[derive(Debug, Default)]
+pub struct Opener {
+    printer: jsonb::Printer,
+}
+
+impl Opener {
+    pub fn open(&mut self, row: Row) -> Opened {
+        open(row, &mut self.printer)
+    }
+}
+
+fn open(row: Row, printer: &mut jsonb::Printer) -> Opened {
     let mut opened = Opened {
         seq: row.seq,
         hash: leaf_hash(&row.entry),
@@ -109,7 +121,7 @@ pub fn open(row: Row) -> Opened {
     };
     match (opened.entry, row.columns) {
         (None, _) => opened.fault("the entry is not one of version 1"),
-        (Some(entry), Some(columns)) => opened.compare(&entry, *columns),
+        (Some(entry), Some(columns)) => opened.compare(&entry, *columns, printer),
         (Some(_), None) => {}
     }
     opened
@@ -126,13 +138,13 @@ impl Opened {
         }
     }
 
-    fn compare(&mut self, entry: &Entry, mut columns: Columns) {
+    fn compare(&mut self, entry: &Entry, mut columns: Columns, printer: &mut jsonb::Printer) {
         self.same("received_at", columns.received_at, entry.received_at.as_micros());
         self.same("id", columns.id, entry.id);
         self.same("kind", columns.kind, entry.kind.code());
         let removed = self.marked_as(&columns.redaction);
         self.compare_envelope(entry, &columns);
-        self.compare_payload(entry, &mut columns);
+        self.compare_payload(entry, &mut columns, printer);
         let unsaid = self.missing.filter(|missing| removed.is_none_or(|removed| removed < *missing));
         self.check(unsaid.is_none(), || {
             "content is missing that the row does not say was redacted".to_owned()
@@ -188,7 +200,7 @@ impl Opened {
         }
     }
 
-    fn compare_payload(&mut self, entry: &Entry, columns: &mut Columns) {
+    fn compare_payload(&mut self, entry: &Entry, columns: &mut Columns, printer: &mut jsonb::Printer) {
         let payload = columns.payload.take();
         match (&entry.payload, payload, columns.payload_salt.as_deref()) {
             (None, None, None) => self.check_no_projection(columns),
@@ -203,7 +215,7 @@ impl Opened {
             }
             (Some(committed), Some(payload), Some(salt)) => {
                 if opens(Label::Payload, salt, &payload, committed) {
-                    self.read_payload(entry, payload, columns);
+                    self.read_payload(entry, payload, columns, printer);
                 } else {
                     self.fault("the entry does not commit to the payload: it or its salt was changed");
                 }
@@ -216,7 +228,13 @@ impl Opened {
         self.check(holds, || "there is event_data without a payload that it could follow from".to_owned());
     }
 
-    fn read_payload(&mut self, entry: &Entry, payload: Vec<u8>, columns: &mut Columns) {
+    fn read_payload(
+        &mut self,
+        entry: &Entry,
+        payload: Vec<u8>,
+        columns: &mut Columns,
+        printer: &mut jsonb::Printer,
+    ) {
         if entry.kind == EntryKind::Redaction {
             self.declares = serde_json::from_slice(&payload).ok();
             let readable = self.declares.is_some();
@@ -234,7 +252,7 @@ impl Opened {
         });
         match columns.projection.take() {
             None => self.fault("event_data is missing and the payload is not"),
-            Some(stored) if jsonb::text(&projection.json).is_some_and(|expected| expected == stored) => {}
+            Some(stored) if printer.print(&projection.json).is_some_and(|expected| expected == stored) => {}
             Some(stored) => self.doubt = Some(Box::new(Doubt { expected: projection.json, stored })),
         }
     }

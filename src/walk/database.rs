@@ -20,7 +20,7 @@ use crate::merkle::TileId;
 use crate::store::log_keys;
 use crate::store::verify::{self, BATCH, Position, StoredCheckpoint};
 use crate::verify::log::{Expected, Log, Outcome, StoredTile};
-use crate::verify::row::{Columns, Opened, Row, open};
+use crate::verify::row::{Columns, Opened, Opener, Row};
 use crate::verify::signed::Keys;
 use crate::verify::{Culprit, Findings};
 
@@ -232,7 +232,10 @@ fn size_of_row(row: &Row) -> usize {
 }
 
 async fn open_chunk(pool: PgPool, rows: Vec<Row>) -> Result<Vec<Opened>, sqlx::Error> {
-    let opened = tokio::task::spawn_blocking(|| rows.into_iter().map(open).collect::<Vec<_>>());
+    let opened = tokio::task::spawn_blocking(|| {
+        let mut opener = Opener::default();
+        rows.into_iter().map(|row| opener.open(row)).collect::<Vec<_>>()
+    });
     let mut opened = opened.await.map_err(|error| sqlx::Error::Io(error.into()))?;
     let doubts: Vec<_> = opened.iter().filter_map(|opened| opened.doubt.as_deref()).collect();
     if doubts.is_empty() {

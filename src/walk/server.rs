@@ -15,7 +15,7 @@ use super::{Progress, Report, Trusted, UNPINNED};
 use crate::merkle::{Hash, TILE_WIDTH, TileId, Tiles, tiles_to_root};
 use crate::tlog::{Checkpoint, TileKind, TilePath, note, parse_bundle};
 use crate::verify::log::{Head, Log, Outcome, StoredTile};
-use crate::verify::row::{Row, open};
+use crate::verify::row::{Opener, Row};
 use crate::verify::signed::{Keys, epoch_of};
 use crate::verify::{Culprit, Findings};
 
@@ -241,8 +241,9 @@ fn feed_bundle(log: &mut Log, bundle: Bundle, size: u64) {
     let entries = entries.and_then(|bytes| parse_bundle(bytes, width).map_err(|error| error.to_string()));
     match entries {
         Ok(entries) => {
+            let mut opener = Opener::default();
             for (seq, entry) in (first..).zip(entries) {
-                log.feed(open(Row { seq, entry: entry.to_vec(), columns: None }));
+                log.feed(opener.open(Row { seq, entry: entry.to_vec(), columns: None }));
             }
         }
         Err(what) => log.add(Some(first), format!("the bundle of entries that begins here: {what}")),

@@ -18,7 +18,8 @@ pub(super) fn run(options: &Options, file: Option<&Path>) -> Result<(), Failure>
     let config = Config::load(file)?;
     let client = Client::load()?;
     let policy = options.policy()?;
-    telemetry::init(&Log { filter: "warn".to_owned(), ..config.log.clone() })?;
+    // A statement lasts as long as what it reads takes to be checked; that is no slow statement.
+    telemetry::init(&Log { filter: "warn,sqlx::query=error".to_owned(), ..config.log.clone() })?;
     block_on(async {
         let database = app::open_store(&config).await?;
         let reports = walk_all(options, &database, &client, policy.as_ref()).await;

@@ -68,6 +68,10 @@ fn line(log: &str, done: u64, total: u64, elapsed: Duration) -> String {
 
 /// Prints the reports; the error says by its kind how they turned out.
 pub(super) fn conclude(reports: &[Report], as_json: bool) -> Result<(), Failure> {
+    // Nothing is not verified.
+    if reports.is_empty() {
+        return Err(Failure::Failed(anyhow::anyhow!("there is no log in this database")));
+    }
     let findings: u64 =
         reports.iter().map(|report| report.findings.len() as u64 + report.more_findings).sum();
     let incomplete = reports.iter().any(|report| !report.unchecked.is_empty());

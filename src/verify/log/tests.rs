@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::event::{EntryKind, Envelope, Label, Level, Payload, commitment};
-use crate::verify::row::{Columns, Doubt, Redaction, Row, Typed, open};
+use crate::verify::jsonb::Printer;
+use crate::verify::row::{Columns, Doubt, Opener, Redaction, Row, Typed};
 
 const LOG_ID: Uuid = Uuid::from_u128(0x5eed);
 const START_MICROS: i64 = 1_800_000_000_000_000;
@@ -57,7 +58,9 @@ fn row_with(n: u64, kind: EntryKind, payload: Option<String>) -> Row {
         typed: Typed::Whole(Box::new(envelope)),
         envelope_salt: Some(salt.to_vec()),
         payload_salt: payload.as_ref().map(|_| salt.to_vec()),
-        projection: payload.as_ref().and_then(|it| crate::verify::jsonb::text(&it.projection.json)),
+        projection: payload
+            .as_ref()
+            .map(|it| Printer::default().print(&it.projection.json).unwrap().to_owned()),
         lossy: payload.as_ref().map(|it| it.projection.lossy),
         payload: payload.map(|it| it.bytes),
     };
@@ -117,7 +120,8 @@ impl Source {
         let mut log = Log::new("default", Some(LOG_ID), self.head.size, Culprit::DatabaseWriter);
         self.signed.into_iter().for_each(|signed| log.expect(signed));
         log.give_tiles(self.tiles);
-        self.rows.into_iter().for_each(|row| log.feed(open(row)));
+        let mut opener = Opener::default();
+        self.rows.into_iter().for_each(|row| log.feed(opener.open(row)));
         log.finish(&self.head)
     }
 
@@ -208,7 +212,7 @@ fn a_removed_payload_that_the_row_does_not_own_up_to_is_found_though_it_was_reda
 fn a_projection_that_may_be_another_is_a_finding_unless_it_is_settled() {
     let mut source = Source::sized(10);
     source.columns(4).projection = Some(r#"{"b": [1.5, "x"], "n": 5}"#.to_owned());
-    let opened = open(source.rows[4].clone());
+    let opened = Opener::default().open(source.rows[4].clone());
     assert!(opened.faults.is_empty());
     let expected = Doubt {
         expected: r#"{"n":4,"b":[1.5,"x"]}"#.to_owned(),
@@ -238,7 +242,7 @@ fn rows_that_are_another_logs_or_elsewhere_or_twice_are_found() {
     assert_eq!(behind.found(), [Some(300)]);
     let foreign = Source::sized(300);
     let mut log = Log::new("default", Some(Uuid::nil()), 300, Culprit::DatabaseWriter);
-    log.feed(open(foreign.rows[0].clone()));
+    log.feed(Opener::default().open(foreign.rows[0].clone()));
     assert!(log.findings.kept[0].what.contains("another log"));
 }
 
