@@ -55,6 +55,8 @@ async fn record(server: &Server) {
     server.client.post("/events/batch").json(format!("[{}]", items.join(","))).send().await.json(201);
     server.client.post("/events").json(event("last")).send().await.json(201);
     store_checkpoint(server).await;
+    // The service may have stored one of fewer entries; for a minute it now stores none.
+    server.database.execute("DELETE FROM checkpoints WHERE size < 601").await.unwrap();
 }
 
 /// As the service does once a minute.
