@@ -6,6 +6,7 @@ pub mod json;
 pub mod merkle;
 pub mod query;
 pub mod tlog;
+pub mod verify;
 
 // PostgreSQL.
 pub mod postgres;
@@ -18,6 +19,7 @@ pub mod ingest;
 pub mod integrity;
 pub mod lifecycle;
 pub mod metrics;
+pub mod walk;
 
 // HTTP, without knowing what is served.
 pub mod server;
@@ -31,4 +33,3 @@ pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod telemetry;
-pub mod verify;

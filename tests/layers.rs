@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 13] = [
     &["json", "merkle"],
     &["event", "tlog"],
-    &["query"],
+    &["query", "verify"],
     &["store", "postgres", "metrics"],
     &["auth", "server"],
-    &["integrity", "verify"],
+    &["integrity", "walk"],
     &["ingest", "lifecycle"],
     &["access"],
     &["api"],
@@ -22,7 +22,7 @@ const LAYERS: [&[&str]; 13] = [
 ];
 
 /// What is pure does no input or output and can be tested without any.
-const PURE: [&str; 5] = ["json", "merkle", "event", "query", "tlog"];
+const PURE: [&str; 6] = ["json", "merkle", "event", "query", "tlog", "verify"];
 const IO_CRATES: [&str; 6] = ["tokio", "sqlx", "poem", "poem_openapi", "hyper", "hyper_util"];
 
 /// Crates that nobody knows but the modules behind which they hide.

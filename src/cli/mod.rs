@@ -33,11 +33,11 @@ Exit codes:
   0  done
   1  failed
   2  wrong usage
-  3  wrong configuration
-  4  no database: PostgreSQL is missing, refuses, or cannot be reached
+  3  wrong configuration, or a file that was given cannot be used
+  4  no database: PostgreSQL is missing, refuses, or cannot be reached; for `verify --url`, no server
   5  cannot listen on a configured address, or not with its certificate
-  6  verify: something does not hold
-  7  verify: what could be checked holds, but not everything could be";
+  6  `verify`: something is not as it was recorded
+  7  `verify`: nothing wrong was found, but not everything could be checked";
 
 /// An authenticated, provable audit log on PostgreSQL.
 #[derive(Debug, Parser)]
@@ -64,8 +64,8 @@ enum Command {
     Tenant(tenant::Command),
     #[command(subcommand)]
     Epoch(epoch::Command),
-    Verify(verify::Command),
     Openapi(openapi::Command),
+    Verify(verify::Command),
     Bench(bench::Command),
     Config(config::Command),
 }
@@ -82,8 +82,8 @@ impl Command {
                 administer(file, async |pool, out| tenant::run(command, pool, out).await)
             }
             Self::Epoch(command) => command.run(file),
-            Self::Verify(command) => command.run(),
             Self::Openapi(command) => command.run(),
+            Self::Verify(command) => command.run(file),
             Self::Bench(command) => command.run(),
             Self::Config(command) => command.run(file),
         }
@@ -97,21 +97,23 @@ pub enum Failure {
     Config(ConfigError),
     Database(anyhow::Error),
     Listen(anyhow::Error),
-    /// Something that was verified does not hold.
+    /// A file that the command was given cannot be used.
+    Input(anyhow::Error),
+    /// Something that was verified is not as it was recorded.
     Refuted(anyhow::Error),
-    /// Not everything could be verified.
-    Unchecked(anyhow::Error),
+    /// Nothing is wrong, but not everything could be looked at.
+    Incomplete(String),
 }
 
 impl Failure {
     fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Failed(_) => 1,
-            Self::Config(_) => 3,
+            Self::Config(_) | Self::Input(_) => 3,
             Self::Database(_) => 4,
             Self::Listen(_) => 5,
             Self::Refuted(_) => 6,
-            Self::Unchecked(_) => 7,
+            Self::Incomplete(_) => 7,
         })
     }
 
@@ -121,8 +123,9 @@ impl Failure {
             Self::Failed(error)
             | Self::Database(error)
             | Self::Listen(error)
-            | Self::Refuted(error)
-            | Self::Unchecked(error) => format!("{error:#}"),
+            | Self::Input(error)
+            | Self::Refuted(error) => format!("{error:#}"),
+            Self::Incomplete(what) => what.clone(),
         }
     }
 }

@@ -1,65 +1,119 @@
 //! `eventlogger verify`: checking, and believing nothing that a pinned key has not signed.
 
+mod database;
 mod receipt;
+mod server;
+mod show;
 
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
+use clap::Args;
 
 use super::Failure;
+use super::arguments::tenant_name;
+use crate::config::Client;
 use crate::tlog::{Policy, VerifierKey};
+use crate::verify::signed::Keys;
+use crate::walk::state::State;
+use crate::walk::{Report, Trusted};
 
-/// Check a receipt, with the service gone if need be
-///
-/// A receipt is the member `receipt` of the answer to a recording. It proves what was recorded, where in the log, and
-/// that the log's key has signed it. Whose key that is must be known from elsewhere: pin it, with --policy or --key.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
+const EXAMPLES: &str = "\
 Examples:
-  curl -su admin:PASSWORD http://localhost:5000/integrity/key | jq -r .policy > policy
-  curl -su admin:PASSWORD http://localhost:5000/events -H 'Content-Type: application/json' -d @event.json > answer.json
-  jq .receipt answer.json > r.json
-  eventlogger verify r.json --event event.json --policy policy
+  curl -su admin https://audit.example.org/integrity/key | jq -r .policy > policy
+  eventlogger verify answer.json --event event.json --policy policy
   eventlogger verify r.json --payload p.json --policy policy
+  eventlogger verify --url https://audit.example.org --policy policy
+  eventlogger verify --database --policy policy
+  eventlogger verify --database --tenant default --json
+
+What is checked:
+  RECEIPT     what was recorded, where in the log, and that the log's key has signed it; the service may be gone
+  --database  every entry, what it commits to, the searchable copy of event_data, redactions, tiles, head,
+              registered keys and stored checkpoints
+  --url       every entry and tile against the signed checkpoint; content stays with the server
+
+Pin the key once, over a way you trust. Without --policy or --key everything but the signatures is checked, and
+the exit code is 7. With it, the last verified checkpoint of a log is kept, and one that was set back is found out.
+
+Credentials for --url come from the environment: EVENTLOGGER_USER with EVENTLOGGER_PASSWORD or
+EVENTLOGGER_PASSWORD_FILE, or EVENTLOGGER_TOKEN or EVENTLOGGER_TOKEN_FILE.
 
 Exit codes:
-  0  everything holds
-  6  something does not hold
-  7  what could be checked holds, but not everything could be: no key is pinned, say")]
+  0  verified
+  2  wrong usage
+  3  wrong configuration, or a file that was given cannot be used
+  4  the database or the server cannot be reached
+  6  something is not as it was recorded: the findings say what, and who could have done it
+  7  nothing wrong was found, but not everything could be checked";
+
+/// Check a receipt, a whole log in the database, or that of a running server
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Command {
-    /// The receipt, or the whole answer with it; - for standard input
-    receipt: PathBuf,
-    /// The event as it was sent: every field of it is compared
-    #[arg(long, value_name = "FILE")]
+    #[command(flatten)]
+    what: What,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct What {
+    /// A receipt, or the whole answer with it; - for standard input
+    receipt: Option<PathBuf>,
+    /// Check logs in the configured database; reads only
+    #[arg(long)]
+    database: bool,
+    /// Check the log of a running server, such as https://audit.example.org
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct Options {
+    /// The event of the receipt as it was sent: every field of it is compared
+    #[arg(long, value_name = "FILE", requires = "receipt")]
     event: Option<PathBuf>,
-    /// The event_data as it was sent, byte for byte
-    #[arg(long, value_name = "FILE", conflicts_with = "event")]
+    /// The event_data of the receipt as it was sent, byte for byte
+    #[arg(long, value_name = "FILE", requires = "receipt", conflicts_with = "event")]
     payload: Option<PathBuf>,
-    /// Whom to believe: a C2SP trust policy with the key of the log
+    /// Whom to believe: a C2SP trust policy with the keys of logs
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Whom to believe: the public key of the log, as `vkey` of GET /integrity/key
+    /// Whom to believe: the public key of a log, as `vkey` of GET /integrity/key
     #[arg(long, value_name = "VKEY", conflicts_with = "policy", value_parser = policy_of)]
     key: Option<Policy>,
+    /// The log of this tenant; may be given several times with --database [default: all tenants of the database, or
+    /// `default` of a server]
+    #[arg(long = "tenant", value_name = "NAME", value_parser = tenant_name, conflicts_with = "receipt")]
+    tenants: Vec<String>,
+    /// Where to keep the last verified checkpoint [default: a file for each log in ~/.local/state/eventlogger/verify]
+    #[arg(long, value_name = "FILE", conflicts_with = "receipt")]
+    state: Option<PathBuf>,
+    /// PEM certificates to believe instead of the public ones, with an https URL
+    #[arg(long, value_name = "FILE", requires = "url")]
+    ca: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, conflicts_with = "receipt")]
+    json: bool,
 }
 
 impl Command {
-    pub fn run(self) -> Result<(), Failure> {
-        let policy = self.policy.as_deref().map(read_policy).transpose()?.or_else(|| self.key.clone());
-        receipt::run(&self, policy.as_ref())
+    pub fn run(self, file: Option<&Path>) -> Result<(), Failure> {
+        match self.what {
+            What { receipt: Some(receipt), .. } => receipt::run(&receipt, &self.options),
+            What { url: Some(url), .. } => server::run(&url, &self.options),
+            _ => database::run(&self.options, file),
+        }
     }
 }
 
 fn policy_of(vkey: &str) -> Result<Policy, String> {
     vkey.parse::<VerifierKey>().map_err(|error| error.to_string())?;
     Policy::parse(format!("log {vkey}\nquorum none\n").as_bytes()).map_err(|error| error.to_string())
-}
-
-fn read_policy(file: &Path) -> Result<Policy, Failure> {
-    let policy = Policy::parse(&read(file)?).map_err(|error| anyhow!("{}: {error}", file.display()))?;
-    Ok(policy)
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {
@@ -69,5 +123,52 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     } else {
         fs::read(file)
     };
-    Ok(bytes.with_context(|| format!("cannot read {}", file.display()))?)
+    bytes.map_err(|error| Failure::Input(anyhow!("cannot read {}: {error}", file.display())))
+}
+
+impl Options {
+    fn policy(&self) -> Result<Option<Policy>, Failure> {
+        let Some(file) = &self.policy else { return Ok(self.key.clone()) };
+        let unusable = |error| Failure::Input(anyhow!("{}: {error}", file.display()));
+        Policy::parse(&read(file)?).map(Some).map_err(unusable)
+    }
+
+    /// The state of a tenant's log; none without a pinned key, as nothing would be verified.
+    fn state(&self, client: &Client, policy: Option<&Policy>, tenant: &str) -> Option<State> {
+        let keys = Keys::pinned(policy, tenant);
+        let origin = *keys.origins(tenant).last()?;
+        Some(self.state.as_ref().map_or_else(|| State::of_origin(&client.state_dir, origin), State::at))
+    }
+}
+
+/// What was kept of a log.
+struct Kept {
+    state: Option<State>,
+    note: Option<String>,
+}
+
+impl Kept {
+    fn read(state: Option<State>) -> Result<Self, Failure> {
+        let note = match &state {
+            Some(state) => state.read().map_err(|error| unusable(state, &error))?,
+            None => None,
+        };
+        Ok(Self { state, note })
+    }
+
+    fn trusted<'a>(&'a self, policy: Option<&'a Policy>) -> Trusted<'a> {
+        Trusted { policy, seen: self.note.as_deref() }
+    }
+
+    /// Only what was verified without a finding takes its place.
+    fn keep(&self, report: &Report) -> Result<(), Failure> {
+        match (&self.state, &report.verified) {
+            (Some(state), Some(note)) => state.write(note).map_err(|error| unusable(state, &error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn unusable(state: &State, error: &std::io::Error) -> Failure {
+    Failure::Input(anyhow!("the state in {}: {error}", state.file().display()))
 }

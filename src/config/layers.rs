@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use config::{FileFormat, Map, Source, Value, ValueKind};
 
-use super::{ConfigError, DEFAULTS, Fault, Origin, rules, unexpected};
+use super::{ConfigError, DEFAULTS, Fault, Origin, client, rules, unexpected};
 use crate::event::nearest_name;
 
 const PREFIX: &str = "EVENTLOGGER_";
@@ -107,7 +107,7 @@ impl Environment {
         let mut seen = BTreeSet::new();
         for (name, text) in &self.0 {
             let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
-            if NOT_KEYS.contains(&name) {
+            if NOT_KEYS.contains(&name) || client::VARIABLES.contains(&name) {
                 continue;
             }
             match variable(name, text, known) {

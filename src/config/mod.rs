@@ -3,6 +3,7 @@
 //! Every value is checked where it enters, so that a fault names the file or variable it came from. What
 //! [`Config::load`] returns needs no further checking.
 
+mod client;
 mod layers;
 mod print;
 mod rules;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::server::address::ListenAddress;
 use crate::server::forwarded::TrustedProxy;
+pub use client::Client;
 use layers::{Environment, Setting};
 pub use secret::Secret;
 

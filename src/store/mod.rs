@@ -17,6 +17,7 @@ pub mod service_events;
 pub mod settings;
 pub mod tree;
 mod values;
+pub mod verify;
 
 use std::fmt;
 

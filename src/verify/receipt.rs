@@ -142,7 +142,12 @@ struct Findings {
 
 impl Findings {
     fn add(&mut self, what: impl Into<String>) {
-        self.found.push(Finding { seq: Some(self.seq), what: what.into(), culprit: Culprit::Presenter });
+        self.found.push(Finding {
+            log: None,
+            seq: Some(self.seq),
+            what: what.into(),
+            culprit: Culprit::Presenter,
+        });
     }
 
     fn check(&mut self, holds: bool, otherwise: &str) {

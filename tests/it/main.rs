@@ -57,6 +57,8 @@ mod tls;
 mod tokens;
 mod unix_socket;
 mod users;
+mod verifying;
+mod verifying_server;
 
 use std::process::ExitCode;
 
@@ -102,6 +104,8 @@ fn main() -> ExitCode {
         tokens::trials(&world),
         unix_socket::trials(&world),
         users::trials(&world),
+        verifying::trials(&world),
+        verifying_server::trials(&world),
         throttling::trials(&world),
     ];
     let trials = trials.into_iter().flatten().collect();

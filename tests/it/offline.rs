@@ -21,7 +21,7 @@ tests![
 ];
 
 const VERIFIED: Option<i32> = Some(0);
-const FAILED: Option<i32> = Some(1);
+const UNUSABLE: Option<i32> = Some(3);
 const REFUTED: Option<i32> = Some(6);
 const UNCHECKED: Option<i32> = Some(7);
 
@@ -135,7 +135,7 @@ async fn no_part_of_a_receipt_can_be_another(server: Arc<Server>) {
         change(&mut receipt);
         let file = kept.file("changed", &receipt.to_string());
         let output = kept.verify(&file, &["--event", event.to_str().unwrap()]);
-        assert!([REFUTED, FAILED].contains(&output.status.code()), "{receipt}");
+        assert!([REFUTED, UNUSABLE].contains(&output.status.code()), "{receipt}");
         refuted += i32::from(output.status.code() == REFUTED);
     };
     for member in ["entry", "envelope_salt", "payload_salt"] {
@@ -190,11 +190,11 @@ async fn what_is_no_receipt_is_told(server: Arc<Server>) {
     let kept = Kept::of(&server).await;
     for (text, says) in [("", "no JSON"), ("[]", "no receipt"), ("{\"id\":1}", "missing field `entry`")] {
         let file = kept.file("none", text);
-        assert_ends(&kept.verify(&file, &[]), FAILED, says);
+        assert_ends(&kept.verify(&file, &[]), UNUSABLE, says);
     }
-    assert_ends(&kept.verify(&kept.path("absent"), &[]), FAILED, "cannot read");
+    assert_ends(&kept.verify(&kept.path("absent"), &[]), UNUSABLE, "cannot read");
     let policy = kept.file("policy", "log x\n");
-    assert_ends(&run(&kept.receipt(), &["--policy", policy.to_str().unwrap()]), FAILED, "line 1");
+    assert_ends(&run(&kept.receipt(), &["--policy", policy.to_str().unwrap()]), UNUSABLE, "line 1");
     let both = run(&kept.receipt(), &["--payload", "a", "--event", "b"]);
     assert_ends(&both, Some(2), "cannot be used with");
 }

@@ -1,40 +1,40 @@
 //! A receipt, offline.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use anyhow::anyhow;
 
 use super::super::{Failure, print};
-use super::{Command, read};
-use crate::event::{NewEvent, parse_event};
-use crate::tlog::Policy;
+use super::{Options, read};
+use crate::event::{Invalid, NewEvent, parse_event};
 use crate::verify::receipt::{Checked, Receipt, Submitted};
 
-pub(super) fn run(command: &Command, policy: Option<&Policy>) -> Result<(), Failure> {
-    let text = String::from_utf8(read(&command.receipt)?);
-    let text = text.map_err(|_| anyhow!("{} is no text", command.receipt.display()))?;
-    let receipt = Receipt::parse(&text).map_err(|error| anyhow!("{}: {error}", command.receipt.display()))?;
-    let event = command.event.as_deref().map(read).transpose()?;
-    let event = event.map(|bytes| event_of(&bytes)).transpose()?;
-    let payload = command.payload.as_deref().map(read).transpose()?;
+pub(super) fn run(file: &Path, options: &Options) -> Result<(), Failure> {
+    let policy = options.policy()?;
+    let unusable =
+        |file: &Path, error: &dyn std::fmt::Display| Failure::Input(anyhow!("{}: {error}", file.display()));
+    let text = String::from_utf8(read(file)?).map_err(|_| unusable(file, &"this is no text"))?;
+    let receipt = Receipt::parse(&text).map_err(|error| unusable(file, &error))?;
+    let event = options.event.as_deref().map(event_of).transpose()?;
+    let payload = options.payload.as_deref().map(read).transpose()?;
     let submitted = Submitted { payload: payload.as_deref(), event: event.as_ref() };
-    let checked = receipt.check(submitted, policy);
-    match checked.map_err(|error| anyhow!("{}: {error}", command.receipt.display()))? {
+    match receipt.check(submitted, policy.as_ref()).map_err(|error| unusable(file, &error))? {
         Err(findings) => {
-            let lines: Vec<_> = findings.iter().map(|finding| format!("DOES NOT HOLD: {finding}")).collect();
+            let lines: Vec<_> = findings.iter().map(|finding| format!("found: {finding}")).collect();
             Err(Failure::Refuted(anyhow!(lines.join("\n"))))
         }
-        Ok(checked) => report(command, &checked),
+        Ok(checked) => report(options, &checked),
     }
 }
 
-fn event_of(bytes: &[u8]) -> Result<NewEvent, Failure> {
-    let first =
-        |faults: Vec<crate::event::Invalid>| faults.first().map(ToString::to_string).unwrap_or_default();
-    Ok(parse_event(bytes).map_err(|faults| anyhow!("the event: {}", first(faults)))?)
+fn event_of(file: &Path) -> Result<NewEvent, Failure> {
+    let first = |faults: Vec<Invalid>| faults.first().map(ToString::to_string).unwrap_or_default();
+    let event = parse_event(&read(file)?);
+    event.map_err(|faults| Failure::Input(anyhow!("{}: {}", file.display(), first(faults))))
 }
 
-fn report(command: &Command, checked: &Checked) -> Result<(), Failure> {
+fn report(options: &Options, checked: &Checked) -> Result<(), Failure> {
     let Checked { entry, envelope, checkpoint, .. } = checked;
     let mut text = String::new();
     let mut say = |what: &str, how: &str| {
@@ -56,12 +56,12 @@ fn report(command: &Command, checked: &Checked) -> Result<(), Failure> {
         false => "NOT checked: no key is pinned. Fetch the policy once, from where you trust: see --help",
     };
     say("signature", signature);
-    if command.event.is_none() {
+    if options.event.is_none() {
         say("fields", "NOT compared: compare the envelope with what you sent, or give --event");
     }
     print(&text)?;
     if checked.signed && checked.payload_compared {
         return Ok(());
     }
-    Err(Failure::Unchecked(anyhow!("what was checked holds, but not everything was checked")))
+    Err(Failure::Incomplete("nothing wrong was found, but not everything was checked".to_owned()))
 }

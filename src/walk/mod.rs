@@ -1,0 +1,102 @@
+//! Walks through a log, from wherever it lies, with the verifier (`verify`) looking at each entry.
+
+pub mod client;
+pub mod database;
+pub mod server;
+pub mod state;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+
+use crate::tlog::Policy;
+use crate::verify::Finding;
+use crate::verify::log::Outcome;
+
+/// What is said where no key is pinned.
+const UNPINNED: &str =
+    "whose signatures these are: no key is pinned, and a log's own word for its key proves nothing";
+
+/// How far a walk is; others may look while it goes on.
+#[derive(Debug, Default)]
+pub struct Progress {
+    done: AtomicU64,
+    total: AtomicU64,
+}
+
+impl Progress {
+    /// Entries checked, and how many there are.
+    pub fn get(&self) -> (u64, u64) {
+        (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
+    }
+
+    fn begin(&self, total: u64) {
+        self.done.store(0, Ordering::Relaxed);
+        self.total.store(total, Ordering::Relaxed);
+    }
+
+    fn set(&self, done: u64) {
+        self.done.store(done, Ordering::Relaxed);
+    }
+}
+
+/// What is believed beforehand.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trusted<'a> {
+    pub policy: Option<&'a Policy>,
+    /// A checkpoint of the log that was verified once.
+    pub seen: Option<&'a str>,
+}
+
+/// What a walk through one log came to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub log: String,
+    /// Entries by its head.
+    pub size: u64,
+    pub entries_checked: u64,
+    /// The root recomputed from all entries, base64; absent if some are missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// Signed tree heads whose roots were compared.
+    pub heads_compared: u64,
+    /// Whether a pinned key vouches for the log, and up to which size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed_size: Option<u64>,
+    pub findings: Vec<Finding>,
+    /// Findings that were counted but not kept.
+    pub more_findings: u64,
+    /// What was not checked, and why.
+    pub unchecked: Vec<String>,
+    /// What is worth knowing and changes nothing.
+    pub notes: Vec<String>,
+    /// The newest checkpoint that a pinned key signed and the log bore out.
+    #[serde(skip)]
+    pub verified: Option<String>,
+}
+
+impl Report {
+    fn new(log: &str, size: u64, outcome: Outcome) -> Self {
+        let root = outcome.tree.map(|(_, root)| STANDARD.encode(root));
+        Self {
+            log: log.to_owned(),
+            size,
+            entries_checked: outcome.entries,
+            root,
+            heads_compared: outcome.heads_compared,
+            signed_size: None,
+            findings: outcome.findings.kept,
+            more_findings: outcome.findings.more,
+            unchecked: outcome.unchecked,
+            notes: Vec::new(),
+            verified: None,
+        }
+    }
+
+    /// Nothing is wrong, as far as could be seen.
+    pub fn is_clean(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
