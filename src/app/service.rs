@@ -149,7 +149,7 @@ impl App {
                 // A part that panicked has been logged; there is nothing of it left to finish.
                 let _ = task.await;
             }
-            self.integrity.keep_once().await;
+            self.integrity.keep_all().await;
             store.close().await;
         };
         // By then all submitters have their answers; whoever still waits, waits for the database.

@@ -64,7 +64,7 @@ pub struct Command {
 struct What {
     /// A receipt, or the whole answer with it; - for standard input
     receipt: Option<PathBuf>,
-    /// Check logs in the configured database; reads only
+    /// Check logs in the configured database; changes nothing that is recorded
     #[arg(long)]
     database: bool,
     /// Check the log of a running server, such as https://audit.example.org

@@ -45,6 +45,9 @@ pub(super) struct Lane {
     last_commit: Arc<LastCommit>,
     /// When it was last said that this log is not written.
     refused: Option<Instant>,
+    /// The instance was admitted to the log by a transaction that is not committed yet: if that is undone, so is what
+    /// the database knows of its key.
+    admitted_here: bool,
     /// Owned by this task alone; `None` until read from the database.
     state: Option<LogState>,
 }
@@ -71,7 +74,18 @@ impl Lane {
         metrics: Arc<Metrics>,
         last_commit: Arc<LastCommit>,
     ) -> Self {
-        Self { store, integrity, tenant, queue, limits, metrics, last_commit, refused: None, state: None }
+        Self {
+            store,
+            integrity,
+            tenant,
+            queue,
+            limits,
+            metrics,
+            last_commit,
+            refused: None,
+            admitted_here: false,
+            state: None,
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -143,6 +157,7 @@ impl Lane {
         let sequenced = match step(self.prepare(&mut transaction, group)).await {
             Ok(sequenced) => sequenced,
             Err(failure) => {
+                self.undo_admission();
                 if step(transaction.rollback()).await.is_ok() {
                     session.release();
                 }
@@ -151,6 +166,7 @@ impl Lane {
         };
         if sequenced.rows.is_empty() {
             let fates = sequenced.fates;
+            self.undo_admission();
             step(transaction.rollback()).await?;
             session.release();
             answer(&mut group.items, fates, &[]);
@@ -165,8 +181,9 @@ impl Lane {
             }
         }
         reached(Step::Committed);
+        self.admitted_here = false;
         let Sequenced { rows, leaves, fates, state, .. } = sequenced;
-        let sealed = before.map(|before| self.seal(before.tree, leaves, state));
+        let sealed = before.and_then(|before| self.seal(before.tree, leaves, state));
         let outcomes: Vec<Recorded> = rows.into_iter().map(|row| recorded(row, sealed.clone())).collect();
         self.count(outcomes.len(), begun.elapsed());
         answer(&mut group.items, fates, &outcomes);
@@ -185,7 +202,8 @@ impl Lane {
         reached(Step::Locked);
         check_clock(&head)?;
         let state = match self.state.take() {
-            Some(state) if state.matches(&head) => state,
+            // What readers of this instance have signed may be further than what its lane remembers.
+            Some(state) if state.matches(&head) && self.is_furthest(&head) => state,
             _ => self.read_state(transaction, &head).await?,
         };
         let found = self.look_up(transaction, items).await?;
@@ -212,22 +230,41 @@ impl Lane {
     ) -> Result<LogState, Failure> {
         let admitted = self.integrity.admit(transaction, &self.tenant, head).await;
         let signer = admitted.map_err(|refusal| self.refuse(refusal))?;
+        self.admitted_here = true;
         let rebuilt = rebuild::read(transaction, self.tenant.id, head).await;
         let (tree, tile_start) = rebuilt.map_err(|error| self.unreadable(error))?;
         Ok(LogState { tree, signer: Arc::new(signer), tile_start })
     }
 
-    /// After COMMIT and before any answer: signs the new head and remembers it. The events are in the log by now; if
-    /// the signature cannot be remembered, it is the next ones that are refused.
-    fn seal(&mut self, before: Tree, leaves: Vec<Hash>, state: LogState) -> Arc<Sealed> {
+    fn is_furthest(&self, head: &log::Head) -> bool {
+        self.integrity.is_last_signed(&self.tenant, head.epoch, head.size, &head.root)
+    }
+
+    fn undo_admission(&mut self) {
+        if std::mem::take(&mut self.admitted_here) {
+            self.state = None;
+        }
+    }
+
+    /// After COMMIT and before any answer: signs the new head and remembers it. The events are in the log by now. If the
+    /// signature cannot be remembered, nobody gets to see it, and the next events are refused; if a reader of this
+    /// instance has signed something further meanwhile, the next group looks whether that goes on from here.
+    fn seal(&mut self, before: Tree, leaves: Vec<Hash>, state: LogState) -> Option<Arc<Sealed>> {
         let head = state.signer.sign(state.tree.size(), state.tree.root());
         reached(Step::Signed);
-        match self.integrity.remember(&self.tenant, &head) {
-            Ok(()) => self.state = Some(state),
-            Err(refusal) => drop(self.refuse(refusal)),
-        }
+        let remembered = self.integrity.remember(&self.tenant, &head);
         reached(Step::Latched);
-        Arc::new(Sealed::new(before, leaves, head))
+        match remembered {
+            Ok(furthest) if furthest == head => {
+                self.state = Some(state);
+                Some(Arc::new(Sealed::new(before, leaves, head)))
+            }
+            Ok(_) => None,
+            Err(refusal) => {
+                self.refuse(refusal);
+                None
+            }
+        }
     }
 
     async fn write(

@@ -70,9 +70,11 @@ pub(super) fn load(from: &KeySource, name: &str, registered: Option<&str>) -> Re
                 return Err(KeyError::Missing { file: file.clone(), registered: registered.to_owned() });
             }
             (None, None) => match make(file, name) {
-                // Another instance has made it meanwhile.
+                // Another instance has made it meanwhile, if it is there now.
                 Err(KeyError::Unwritable { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
-                    return load(from, name, registered);
+                    let text = read(file)?;
+                    let unwritable = || KeyError::Unwritable { file: file.clone(), source };
+                    parse(&text.ok_or_else(unwritable)?, file.display().to_string())?
                 }
                 made => return made,
             },
@@ -134,6 +136,12 @@ fn write(file: &Path, text: &str) -> io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let unfinished = file.with_extension(format!("new-{}", std::process::id()));
+    // Of a start that was killed, by a process of the same number.
+    if let Err(error) = fs::remove_file(&unfinished)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
     let mut output = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
     let written = writeln!(output, "{text}").and_then(|()| output.sync_all());
     // Never over a key that somebody else has made meanwhile.

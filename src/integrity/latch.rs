@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::{Refusal, SignedHead};
 use crate::auth::Tenant;
+use crate::merkle::Hash;
 
 /// More than any checkpoint needs: see the limit of `integrity.origin`.
 pub(super) const PLACE_BYTES: usize = 1024;
@@ -64,46 +65,45 @@ impl Latch {
         Ok(log.furthest.clone())
     }
 
-    /// Remembers a checkpoint if it is further than what is known. After an error the log must be [`Self::read`]
-    /// again before more is signed.
-    pub(super) fn advance(&self, tenant: &Tenant, head: &SignedHead) -> Result<(), Refusal> {
+    /// Remembers a checkpoint if it is further than what is known; returns what is the furthest then. After an error
+    /// the log must be [`Self::read`] again before more is signed.
+    pub(super) fn advance(&self, tenant: &Tenant, head: &SignedHead) -> Result<SignedHead, Refusal> {
         let log = self.log(tenant);
         let mut log = lock(&log);
-        if log.furthest.as_ref().is_none_or(|known| (known.epoch, known.size) < (head.epoch, head.size)) {
+        let place = |head: &SignedHead| (head.epoch, head.size);
+        if log.furthest.as_ref().is_some_and(|known| place(known) == place(head) && known.root != head.root) {
+            return Err(Refusal::Contradicted { signed: head.size });
+        }
+        if log.furthest.as_ref().is_none_or(|known| place(known) < place(head)) {
             log.furthest = Some(head.clone());
             log.next_place ^= 1;
             log.written = false;
             log.synced = false;
         }
-        log.write()
+        log.write()?;
+        Ok(log.furthest.clone().unwrap_or_else(|| head.clone()))
+    }
+
+    /// Whether nothing further is known of a log than this. Looks into no file.
+    pub(super) fn is_furthest(&self, tenant: &Tenant, epoch: i32, size: u64, root: &Hash) -> bool {
+        let log = self.log(tenant);
+        let log = lock(&log);
+        let known = log.furthest.as_ref();
+        known.is_none_or(|known| (known.epoch, known.size, &known.root) == (epoch, size, root))
     }
 
     /// Waits until all that was remembered is on disk.
     pub(super) fn sync(&self) -> Result<(), Refusal> {
         let logs: Vec<_> = self.logs().values().cloned().collect();
-        for log in logs {
-            let (files, head) = {
-                let log = lock(&log);
-                if log.synced || !log.written {
-                    continue;
-                }
-                (log.files.clone(), log.furthest.clone())
-            };
-            // Without the lock: a disk takes its time, and lanes go on meanwhile.
-            for file in &files {
-                let synced = File::open(file).and_then(|file| file.sync_data());
-                synced.map_err(|error| forgetful(file, error))?;
-            }
-            let mut log = lock(&log);
-            log.synced = log.written && log.furthest == head;
-        }
-        Ok(())
+        // All of them, whatever becomes of one.
+        let synced: Vec<_> = logs.iter().map(|log| sync(log)).collect();
+        synced.into_iter().collect()
     }
 
-    /// The logs whose checkpoint it is time to store in the database.
-    pub(super) fn take_due(&self) -> Vec<(i32, SignedHead)> {
+    /// The logs whose checkpoint it is time to store in the database; at the end, all that have another than is stored.
+    pub(super) fn take_due(&self, at_the_end: bool) -> Vec<(i32, SignedHead)> {
         let logs: Vec<_> = self.logs().iter().map(|(id, log)| (*id, Arc::clone(log))).collect();
-        logs.into_iter().filter_map(|(id, log)| Some((id, lock(&log).take_due()?))).collect()
+        logs.into_iter().filter_map(|(id, log)| Some((id, lock(&log).take_due(at_the_end)?))).collect()
     }
 
     fn log(&self, tenant: &Tenant) -> Arc<Mutex<Log>> {
@@ -164,16 +164,34 @@ impl Log {
         Ok(())
     }
 
-    fn take_due(&mut self) -> Option<SignedHead> {
+    fn take_due(&mut self, at_the_end: bool) -> Option<SignedHead> {
         let head = self.furthest.as_ref()?;
         let due = self.stored.is_none_or(|(at, epoch, size)| {
-            at.elapsed() >= STORE_EVERY && (epoch, size) != (head.epoch, head.size)
+            (at_the_end || at.elapsed() >= STORE_EVERY) && (epoch, size) != (head.epoch, head.size)
         });
         due.then(|| {
             self.stored = Some((Instant::now(), head.epoch, head.size));
             head.clone()
         })
     }
+}
+
+fn sync(log: &Mutex<Log>) -> Result<(), Refusal> {
+    let (files, head) = {
+        let log = lock(log);
+        if log.synced || !log.written {
+            return Ok(());
+        }
+        (log.files.clone(), log.furthest.clone())
+    };
+    // Without the lock: a disk takes its time, and lanes go on meanwhile.
+    for file in &files {
+        let synced = File::open(file).and_then(|file| file.sync_data());
+        synced.map_err(|error| forgetful(file, error))?;
+    }
+    let mut log = lock(log);
+    log.synced = log.written && log.furthest == head;
+    Ok(())
 }
 
 /// What the two places of a file hold.

@@ -16,8 +16,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
 use crate::auth::Tenant;
-use crate::merkle::{Hash, empty_root, root_nodes, tiles_needed};
-use crate::store::log::Head;
+use crate::merkle::{Hash, empty_root, root_nodes, tiles_needed, verify_consistency};
+use crate::store::log::{self, Head};
+use crate::store::principals::{DEFAULT_TENANT, find_tenant};
 use crate::store::{Store, checkpoints, log_keys, settings, tree};
 use crate::tlog::{Checkpoint, SigningKey, VerifierKey};
 use latch::Latch;
@@ -143,7 +144,34 @@ impl Integrity {
         };
         let latch = Latch::open(settings.latch_folders)
             .map_err(|(folder, source)| IntegrityError::Folder { folder, source })?;
-        Ok(Self { store, base, key, latch })
+        let mut integrity = Self { store, base, key, latch };
+        integrity.settle_key().await?;
+        Ok(integrity)
+    }
+
+    /// The first instance to start registers its key, so that none signs by another: of several that start at once,
+    /// each with a key of its own, all but one sign nothing.
+    async fn settle_key(&mut self) -> Result<(), IntegrityError> {
+        let Ok(key) = &self.key else { return Ok(()) };
+        let mut transaction = self.store.control.begin().await?;
+        log_keys::lock(&mut transaction).await?;
+        let registered = log_keys::any_active(&mut transaction).await?;
+        let checked = key::check(key, registered.as_deref());
+        if registered.is_none()
+            && let Some(tenant) = find_tenant(&self.store.control, DEFAULT_TENANT).await?
+        {
+            let (epoch, size) = log::position(&mut transaction, tenant.tenant_id).await?;
+            let origin = self.origin(&tenant.name, epoch);
+            let own = key.derive(&origin).map_err(|error| KeyError::unfit(&origin, &error))?;
+            let vkey = own.verifier().to_string();
+            log_keys::register(&mut transaction, tenant.tenant_id, epoch, &vkey, size).await?;
+        }
+        transaction.commit().await?;
+        if let Err(error) = checked {
+            tracing::error!(%error, "nothing can be recorded: {error}");
+            self.key = Err(Arc::new(error));
+        }
+        Ok(())
     }
 
     /// Why this instance signs nothing at all, if so.
@@ -176,17 +204,27 @@ impl Integrity {
     ) -> Result<LogSigner, Refusal> {
         let signer = self.signer(tenant, head.epoch)?;
         self.register(connection, tenant, head, signer.verifier()).await?;
-        self.check_against_latch(connection, tenant, head.epoch, head.size).await?;
+        let signed = self.last_signed(tenant)?;
+        let Head { epoch, size, root, .. } = head;
+        self.check_continues(connection, tenant, signed, (*epoch, *size, root)).await?;
         Ok(signer)
+    }
+
+    /// Whether this instance has neither signed nor seen anything further of the log than that.
+    pub fn is_last_signed(&self, tenant: &Tenant, epoch: i32, size: u64, root: &Hash) -> bool {
+        self.latch.is_furthest(tenant, epoch, size, root)
     }
 
     /// The furthest state of a log that this machine knows of.
     pub fn last_signed(&self, tenant: &Tenant) -> Result<Option<SignedHead>, Refusal> {
+        // Without the key nothing could be told of what the files say.
+        self.key.as_ref().map_err(Arc::clone)?;
         self.latch.read(tenant, |note| self.open_note(tenant, note))
     }
 
-    /// Remembers what was signed, before anybody else gets to see it. After an error the log has to be admitted again.
-    pub fn remember(&self, tenant: &Tenant, head: &SignedHead) -> Result<(), Refusal> {
+    /// Remembers what was signed, before anybody else gets to see it; returns the furthest that is known then. If that
+    /// is another, or after an error, the log has to be admitted again before more is signed.
+    pub fn remember(&self, tenant: &Tenant, head: &SignedHead) -> Result<SignedHead, Refusal> {
         self.latch.advance(tenant, head)
     }
 
@@ -209,26 +247,40 @@ impl Integrity {
         Ok(())
     }
 
-    /// The log in the database must contain what was signed last, as it was.
-    async fn check_against_latch(
+    /// As [`Self::register`], for whoever only reads.
+    async fn check_key(
         &self,
         connection: &mut PgConnection,
         tenant: &Tenant,
         epoch: i32,
-        size: u64,
     ) -> Result<(), Refusal> {
-        let latched = self.latch.read(tenant, |note| self.open_note(tenant, note))?;
-        let Some(mut signed) = latched else { return Ok(()) };
+        let key = self.key.as_ref().map_err(Arc::clone)?;
+        let registered = match log_keys::active(connection, tenant.id, epoch).await? {
+            None => log_keys::any_active(connection).await?,
+            known => known,
+        };
+        Ok(key::check(key, registered.as_deref()).map_err(Arc::new)?)
+    }
+
+    /// The log in the database, of that epoch, size and root, must go on from what was signed last. It is not enough that
+    /// the root of back then can still be computed: what is to be signed now might not have it inside.
+    async fn check_continues(
+        &self,
+        connection: &mut PgConnection,
+        tenant: &Tenant,
+        signed: Option<SignedHead>,
+        (epoch, size, root): (i32, u64, &Hash),
+    ) -> Result<(), Refusal> {
+        let Some(mut signed) = signed else { return Ok(()) };
         if signed.epoch < epoch {
             signed = self.beginning(connection, tenant, epoch).await?;
         }
         if signed.epoch > epoch || signed.size > size {
             return Err(Refusal::Behind { signed: signed.size, found: size });
         }
-        match root_at(connection, tenant.id, signed.size).await? {
-            root if root == signed.root => Ok(()),
-            _ => Err(Refusal::Contradicted { signed: signed.size }),
-        }
+        let proof = prove::consistency(connection, tenant.id, signed.size, size).await?;
+        verify_consistency(signed.size, &signed.root, size, root, &proof)
+            .map_err(|_| Refusal::Contradicted { signed: signed.size })
     }
 
     /// With what a declared epoch begins. Whoever can write to the database only cannot declare one.
@@ -271,16 +323,29 @@ impl Integrity {
         }
     }
 
-    /// As one round of [`Self::keep`]; once more when the last event has been recorded.
-    pub async fn keep_once(self: &Arc<Self>) {
+    async fn keep_once(self: &Arc<Self>) {
+        self.sync_and_store(false).await;
+    }
+
+    /// When the last event has been recorded: nothing that was signed is left in memory alone.
+    pub async fn keep_all(self: &Arc<Self>) {
+        self.sync_and_store(true).await;
+    }
+
+    async fn sync_and_store(self: &Arc<Self>, at_the_end: bool) {
         let this = Arc::clone(self);
         let synced = tokio::task::spawn_blocking(move || this.latch.sync()).await;
         if let Ok(Err(error)) = synced {
             warn!(%error, "{error}");
         }
-        for (tenant_id, head) in self.latch.take_due() {
-            let stored =
-                checkpoints::store(&self.store.control, tenant_id, head.epoch, head.size, &head.note);
+        for (tenant_id, head) in self.latch.take_due(at_the_end) {
+            let stored = checkpoints::store(
+                &self.store.control,
+                tenant_id,
+                (head.epoch, head.size),
+                &head.note,
+                at_the_end,
+            );
             if let Err(error) = stored.await {
                 warn!(%error, "a checkpoint was not stored");
             }

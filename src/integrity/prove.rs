@@ -50,18 +50,21 @@ impl Integrity {
     }
 
     async fn read_checkpoint(&self, tenant: &Tenant) -> Result<SignedHead, Refusal> {
+        // Before the head is read: what a lane signs in between is no sign of a database that fell behind.
+        let signed = self.last_signed(tenant)?;
         let mut connection = living_session(&self.store.query).await?;
         let (epoch, size) = log::position(&mut connection, tenant.id).await?;
-        let latched = self.latch.read(tenant, |note| self.open_note(tenant, note))?;
-        if let Some(latched) = latched.filter(|latched| (latched.epoch, latched.size) == (epoch, size)) {
-            return Ok(latched);
+        if let Some(signed) = &signed
+            && (signed.epoch, signed.size) == (epoch, size)
+        {
+            return Ok(signed.clone());
         }
         let signer = self.signer(tenant, epoch)?;
-        self.check_against_latch(&mut connection, tenant, epoch, size).await?;
+        self.check_key(&mut connection, tenant, epoch).await?;
         let root = root_at(&mut connection, tenant.id, size).await?;
-        let head = signer.sign(size, root);
-        self.remember(tenant, &head)?;
-        Ok(head)
+        self.check_continues(&mut connection, tenant, signed, (epoch, size, &root)).await?;
+        // If a lane has been faster, its head is as good, and further.
+        self.remember(tenant, &signer.sign(size, root))
     }
 
     /// Where these entries are in the log, against its current checkpoint.
@@ -93,6 +96,15 @@ impl Integrity {
         first: u64,
         second: u64,
     ) -> Result<ConsistencyProof, ProveError> {
+        bounded(&self.store.query, self.read_consistency(tenant, first, second)).await
+    }
+
+    async fn read_consistency(
+        &self,
+        tenant: &Tenant,
+        first: u64,
+        second: u64,
+    ) -> Result<ConsistencyProof, ProveError> {
         let mut connection = living_session(&self.store.query).await?;
         let (_, size) = log::position(&mut connection, tenant.id).await?;
         let nodes = consistency_nodes(first, second).filter(|_| second <= size);
@@ -107,6 +119,10 @@ impl Integrity {
 
     /// The first `width` hashes of a tile; all that there are if no width is given, provided that it is full.
     pub async fn tile(&self, tenant: &Tenant, id: TileId, width: usize) -> Result<Vec<Hash>, ProveError> {
+        bounded(&self.store.query, self.read_tile(tenant, id, width)).await
+    }
+
+    async fn read_tile(&self, tenant: &Tenant, id: TileId, width: usize) -> Result<Vec<Hash>, ProveError> {
         let mut connection = living_session(&self.store.query).await?;
         let size = self.size_with(&mut connection, tenant, id, width).await?;
         let mut hashes = tree::tile(&mut connection, tenant.id, size, id).await?;
@@ -121,9 +137,23 @@ impl Integrity {
         index: u64,
         width: usize,
     ) -> Result<Vec<Vec<u8>>, ProveError> {
+        bounded(&self.store.query, self.read_entries(tenant, index, width)).await
+    }
+
+    async fn read_entries(
+        &self,
+        tenant: &Tenant,
+        index: u64,
+        width: usize,
+    ) -> Result<Vec<Vec<u8>>, ProveError> {
         let mut connection = living_session(&self.store.query).await?;
         self.size_with(&mut connection, tenant, TileId { level: 0, index }, width).await?;
-        Ok(tree::entries(&mut connection, tenant.id, index, width).await?)
+        let entries = tree::entries(&mut connection, tenant.id, index, width).await?;
+        // It will be cached for good.
+        match entries.len() == width {
+            true => Ok(entries),
+            false => Err(sqlx::Error::Decode("entries under a tile are missing".into()).into()),
+        }
     }
 
     /// The size of the log, if it has that much of the tile.
@@ -150,4 +180,15 @@ async fn hashes(
     let tiles = tree::tiles(connection, tenant_id, size, needed).await?;
     let paths: Option<_> = proofs.iter().map(|nodes| tiles.path(nodes)).collect();
     paths.ok_or_else(|| sqlx::Error::Decode("the stored tiles do not make a tree".into()))
+}
+
+/// The hashes of a consistency proof from what is stored of the log of `second` entries.
+pub(super) async fn consistency(
+    connection: &mut PgConnection,
+    tenant_id: i32,
+    first: u64,
+    second: u64,
+) -> Result<Vec<Hash>, sqlx::Error> {
+    let nodes = consistency_nodes(first, second).unwrap_or_default();
+    Ok(hashes(connection, tenant_id, second, &[nodes]).await?.pop().unwrap_or_default())
 }

@@ -16,24 +16,25 @@ pub struct Stored {
     pub stored_at: Timestamp,
 }
 
-/// Stores a checkpoint, unless another of the log was stored less than a minute ago.
+/// Stores a checkpoint; unless it is the `last`, only if no other of the log was stored less than a minute ago.
 pub async fn store(
     pool: &PgPool,
     tenant_id: i32,
-    epoch: i32,
-    size: u64,
+    (epoch, size): (i32, u64),
     note: &str,
+    last: bool,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "INSERT INTO checkpoints (tenant_id, epoch, size, note)
-         SELECT $1, $2, $3, $4 WHERE NOT EXISTS (
+         SELECT $1, $2, $3, $4 WHERE $5 OR NOT EXISTS (
              SELECT FROM checkpoints
              WHERE tenant_id = $1 AND epoch = $2 AND stored_at > clock_timestamp() - interval '1 minute'
          ) ON CONFLICT DO NOTHING",
         tenant_id,
         epoch,
         signed(size),
-        note
+        note,
+        last
     )
     .execute(pool)
     .await?;

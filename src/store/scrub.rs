@@ -64,7 +64,11 @@ async fn scrub_due(session: &mut PgConnection) -> Result<Scrubbed, sqlx::Error> 
         match clean(session, &table).await? {
             Cleaned::Wholly => {}
             Cleaned::Large => scrubbed.large.push(table),
-            Cleaned::InUse => scrubbed.in_use.push(table),
+            Cleaned::InUse => {
+                // The rest can wait for the round in which this is free.
+                scrubbed.in_use.push(table);
+                return Ok(scrubbed);
+            }
         }
     }
     if scrubbed.in_use.is_empty() {
@@ -124,13 +128,19 @@ async fn tables(session: &mut PgConnection, partitions: Vec<String>) -> Result<V
     Ok(tables)
 }
 
+/// While a rewrite waits for its lock, everybody else waits behind it; and no lane may wait longer than its own limit.
+const REWRITE_LIMITS: &str = "SET lock_timeout = '200ms'; SET statement_timeout = '8s'";
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+const QUERY_CANCELED: &str = "57014";
+
 /// Frees what is dead, takes new statistics, and writes the table anew if it is small.
 async fn clean(session: &mut PgConnection, table: &str) -> Result<Cleaned, sqlx::Error> {
     if table == WHOLE {
         run(session, format!("ANALYZE {table}")).await?;
         return Ok(Cleaned::Wholly);
     }
-    run(session, format!("VACUUM (ANALYZE) {table}")).await?;
+    // Of few dead rows in a large table, VACUUM by itself would leave the index entries.
+    run(session, format!("VACUUM (ANALYZE, INDEX_CLEANUP ON) {table}")).await?;
     let size: i64 = sqlx::query("SELECT pg_total_relation_size($1::text::regclass)")
         .bind(table)
         .fetch_one(&mut *session)
@@ -139,9 +149,13 @@ async fn clean(session: &mut PgConnection, table: &str) -> Result<Cleaned, sqlx:
     if size > REWRITE_MAX_BYTES {
         return Ok(Cleaned::Large);
     }
-    match run(session, format!("VACUUM (FULL) {table}")).await {
+    session.execute(REWRITE_LIMITS).await?;
+    let rewritten = run(session, format!("VACUUM (FULL) {table}")).await;
+    session.execute("SET statement_timeout = 0").await?;
+    match rewritten {
         Ok(()) => Ok(Cleaned::Wholly),
-        Err(error) if is_locked(&error) => Ok(Cleaned::InUse),
+        Err(error) if has_code(&error, LOCK_NOT_AVAILABLE) => Ok(Cleaned::InUse),
+        Err(error) if has_code(&error, QUERY_CANCELED) => Ok(Cleaned::Large),
         Err(error) => Err(error),
     }
 }
@@ -152,10 +166,8 @@ async fn run(session: &mut PgConnection, statement: String) -> Result<(), sqlx::
     Ok(())
 }
 
-/// Somebody reads or writes the table longer than the session's `lock_timeout` waits.
-fn is_locked(error: &sqlx::Error) -> bool {
-    const LOCK_NOT_AVAILABLE: &str = "55P03";
-    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(LOCK_NOT_AVAILABLE))
+fn has_code(error: &sqlx::Error, code: &str) -> bool {
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(code))
 }
 
 async fn mark(session: &mut PgConnection, tenants: &[i32], seqs: &[i64]) -> Result<u64, sqlx::Error> {

@@ -284,7 +284,10 @@ impl<'a> Checkpoints<'a> {
                 self.exhausted = self.ahead.is_empty();
             }
             let due = |stored: &mut StoredCheckpoint| u64::try_from(stored.size).is_ok_and(|own| own <= size);
-            let Some(stored) = self.ahead.pop_front_if(due) else { return Ok(()) };
+            let Some(stored) = self.ahead.pop_front_if(due) else {
+                self.seen_of(size, batch);
+                return Ok(());
+            };
             self.after = (stored.epoch, stored.size);
             self.seen_of(stored.size.cast_unsigned(), batch);
             self.judge(stored, batch);
@@ -296,6 +299,12 @@ impl<'a> Checkpoints<'a> {
         let Some(seen) = self.seen else { return };
         match self.keys.open(seen) {
             Ok(read) if read.checkpoint.size <= size => {
+                // What was verified once is never exchanged for less.
+                if read.pinned
+                    && self.newest.as_ref().is_none_or(|(newest, _)| *newest < read.checkpoint.size)
+                {
+                    self.newest = Some((read.checkpoint.size, seen.to_owned()));
+                }
                 batch.expected.push(Expected {
                     size: read.checkpoint.size,
                     root: read.checkpoint.root,
@@ -333,10 +342,10 @@ impl<'a> Checkpoints<'a> {
 
     /// How far signatures reach.
     fn tell(self, report: &mut Report) {
-        if report.size == 0 && self.newest.is_none() {
-            return;
-        }
         match &self.newest {
+            None if report.size == 0 && self.keys.is_pinned() => {
+                report.unchecked.push("signatures: the log is empty, and nothing of it is signed".to_owned());
+            }
             Some((size, _)) if *size < report.size => report.notes.push(format!(
                 "the newest stored checkpoint is of {size} entries; whether the {} after it are as they were signed \
                  is seen by the running service, by receipts and by the next checkpoint",
@@ -349,7 +358,11 @@ impl<'a> Checkpoints<'a> {
             None => report.unchecked.push(UNPINNED.to_owned()),
         }
         if self.newest.is_some() && self.unpinned > 0 {
-            report.notes.push(format!("{} checkpoints are by keys that are not pinned", self.unpinned));
+            let what = format!(
+                "{} checkpoints by keys that are not pinned, such as those of another epoch",
+                self.unpinned
+            );
+            report.unchecked.push(what);
         }
         if report.is_clean()
             && let Some((size, note)) = self.newest

@@ -49,6 +49,7 @@ mod reading;
 mod recording;
 mod redaction;
 mod schema;
+mod signing;
 mod startup;
 mod tampering;
 mod tenants;
@@ -97,6 +98,7 @@ fn main() -> ExitCode {
         redaction::trials(&world),
         recording::trials(&world),
         schema::trials(&world),
+        signing::trials(&world),
         startup::trials(&world),
         tampering::trials(&world),
         tenants::trials(&world),
