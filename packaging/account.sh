@@ -68,6 +68,13 @@ adopt_old_cluster() {
     chown --recursive -H --no-dereference "$service_account:$(service_group)" "$data_dir/pg"
     # What the service makes anew at each start.
     rm -rf "$data_dir"/{pg.lock,pg_hba.conf,pg_ident.conf,run} "$data_dir"/pg.init.*
+    # What it signs with, and what it signed last.
+    local name
+    for name in signing-key latch; do
+        if [[ ! -e $data_dir/$name ]]; then continue; fi
+        chown --recursive --no-dereference "$service_account:$(service_group)" "$data_dir/$name"
+        mv --no-target-directory "$data_dir/$name" "$state_dir/$name"
+    done
     if [[ -L $data_dir/pg ]]; then
         ln -s "$(readlink -f "$data_dir/pg")" "$state_dir/pg" && rm "$data_dir/pg"
     else

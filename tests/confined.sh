@@ -50,7 +50,7 @@ confined() {
     exec bwrap --unshare-pid --unshare-ipc --unshare-uts --as-pid-1 --die-with-parent --new-session \
         --ro-bind /usr /usr --symlink usr/bin /bin --symlink usr/lib /lib --symlink usr/lib64 /lib64 \
         --ro-bind "$folder/passwd" /etc/passwd --proc /proc --dev /dev --perms 1777 --tmpfs /tmp \
-        --bind "$folder/state" /var/lib/eventlogger --tmpfs /usr/local \
+        --perms 0755 --dir /var --perms 0755 --dir /var/lib --bind "$folder/state" /var/lib/eventlogger --tmpfs /usr/local \
         --ro-bind "$EVENTLOGGER_BINARY" /usr/local/bin/eventlogger --remount-ro /usr/local --remount-ro / --clearenv --setenv PATH /usr/local/bin:/usr/bin \
         --setenv EVENTLOGGER_DATA_DIR /var/lib/eventlogger --setenv EVENTLOGGER_SERVER__LISTEN "127.0.0.1:$port" \
         --setenv EVENTLOGGER_ADMIN_PASSWORD secret --setenv EVENTLOGGER_DATABASE__PASSWORD database-secret \
@@ -75,7 +75,7 @@ install -d -o "$uid" -g "$uid" -m 0700 "$folder/state"
 printf 'root:x:0:0::/:/bin/sh\neventlogger:x:%s:%s::/var/lib/eventlogger:/bin/sh\n' "$uid" "$uid" >"$folder/passwd"
 expect "it can write its state and /tmp, and nothing else" "/tmp /var/lib/eventlogger " \
     "$(confined sed -n '/^[^ ]* \/\(dev\|proc\)/d; s/^[^ ]* \([^ ]*\) [^ ]* rw[, ].*/\1/p' /proc/mounts | sort | tr '\n' ' ')"
-(confined touch /tmp/x) || fail "/tmp cannot be written"
+(confined touch /tmp/x /var/lib/eventlogger/x) || fail "/tmp or its state cannot be written"
 
 confined eventlogger serve >"$folder/service.log" 2>&1 &
 service=$!

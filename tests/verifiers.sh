@@ -18,6 +18,7 @@ password=$(./deploy.sh password)
 # Root's commands run as the service's user, who has to read these.
 kept=$folder/kept
 install -d -m 0755 "$kept"
+# shellcheck disable=SC2016
 sed -n '/^```python$/,/^```$/{/^```/!p;}' docs/INTEGRITY.md >"$kept/check.py"
 
 # With exactly these blanks.

@@ -6,7 +6,7 @@ pub mod auth;
 pub mod event;
 #[path = "../../src/json/mod.rs"]
 pub mod json;
-#[path = "../../src/merkle.rs"]
+#[path = "../../src/merkle/mod.rs"]
 pub mod merkle;
 #[path = "../../src/query/mod.rs"]
 pub mod query;

@@ -11,9 +11,11 @@ use http::Method;
 use poem::endpoint::BoxEndpoint;
 use poem_openapi::{
     LicenseObject, OpenApi, OpenApiService, ServerObject,
-    registry::{MetaApi, MetaPath, Registry},
+    registry::{MetaApi, MetaParamIn, MetaPath, Registry},
+    types::Type as _,
 };
 use serde_json::Value;
+use uuid::Uuid;
 
 pub use finish::finish_spec;
 
@@ -48,6 +50,13 @@ impl<A: OpenApi> OpenApi for Described<A> {
             match paths.iter_mut().find(|known| known.path == path.path) {
                 Some(known) => known.operations.extend(path.operations),
                 None => paths.push(path),
+            }
+        }
+        let operations = paths.iter_mut().flat_map(|path| &mut path.operations);
+        for param in operations.flat_map(|operation| &mut operation.params) {
+            // Handlers take text, to say what is wrong with it; the document says what is right.
+            if param.name == "id" && param.in_type == MetaParamIn::Path {
+                param.schema = Uuid::schema_ref();
             }
         }
         vec![MetaApi { paths }]

@@ -67,7 +67,7 @@ struct What {
     /// Check logs in the configured database; changes nothing that is recorded
     #[arg(long)]
     database: bool,
-    /// Check the log of a running server, such as https://audit.example.org
+    /// Check the log of a running server, such as `https://audit.example.org`
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 }

@@ -31,9 +31,6 @@ fn describe(operation: &mut MetaOperation) {
         let columns = Field::all().filter(|field| *field != Field::EventData).map(column);
         operation.params.splice(0..0, columns.chain(settings()));
     }
-    for param in operation.params.iter_mut().filter(|param| param.name == "id" && param.required) {
-        param.schema = uuid::Uuid::schema_ref();
-    }
 }
 
 fn column(field: Field) -> MetaOperationParam {
