@@ -409,7 +409,7 @@ async fn a_tampered_head_stops_the_log(server: Arc<Server>) {
         sqlx::query_scalar("SELECT root FROM heads").fetch_one(&server.database).await.unwrap();
     sqlx::query("UPDATE heads SET root = sha256(root)").execute(&server.database).await.unwrap();
     let response = server.client.post("/events").json(event("t")).send().await;
-    assert_eq!(response.problem(503, "not_recorded")["reason"], "inconsistent");
+    assert_eq!(response.problem(503, "not_recorded")["reason"], "signed_state");
     server.client.get("/events").send().await.json(200);
     sqlx::query("UPDATE heads SET root = $1").bind(root).execute(&server.database).await.unwrap();
     server.client.post("/events").json(event("t")).send().await.json(201);
