@@ -16,11 +16,11 @@ check_everything() {
     stage "rules of stages" bash tests/stages.sh
     stage_with "python" "shell scripts" check_shell_scripts
     check_supply "$@"
-    stage "deployment" run_deploy_test
+    stage "deployment" run_script deploy
     if [[ $(id -u) == 0 ]]; then stage "deployment as an ordinary user" run_deploy_test_as_ordinary_user; fi
-    stage "recovery" run_recovery_test
-    stage_with "slowhttptest" "slow clients" run_slow_clients_test
-    stage_with "python" "receipts with other tools" run_verifiers_test
+    stage "recovery" run_script recovery
+    stage_with "slowhttptest" "slow clients" run_script slow_clients
+    stage_with "python" "receipts with other tools" run_script_with_python verifiers
     stage_with "python" "client in Python" run_client_test python "$(python_tools)"
     stage_with "node" "client in TypeScript" run_client_test typescript "$(node_tools)"
     stage_with "client_crates" "client in Rust" run_client_test rust "$(check_folder)/rust"
@@ -51,36 +51,29 @@ check_shell_scripts() {
     "$(python_tools)/bin/shellcheck" --external-sources deploy.sh .ci/run tests/*.sh scripts/*.sh
 }
 
-# The deployment as a new user would do it, with the binary that the tests were built with.
-run_deploy_test() {
-    EVENTLOGGER_BINARY=$(target_dir)/debug/eventlogger bash tests/deploy.sh
+# run_script NAME ARGUMENTS...: tests/NAME.sh, with the binary that the tests were built with.
+run_script() {
+    EVENTLOGGER_BINARY=$(target_dir)/debug/eventlogger bash "tests/$1.sh" "${@:2}"
+}
+
+# The same with the tools of Python.
+run_script_with_python() {
+    TOOLS=$(python_tools) run_script "$@"
 }
 
 need_slowhttptest() {
     provide_package slowhttptest slowhttptest || { say "slowhttptest is missing (apt-get install slowhttptest)" && return 1; }
 }
 
-run_slow_clients_test() {
-    EVENTLOGGER_BINARY=$(target_dir)/debug/eventlogger bash tests/slow_clients.sh
-}
-
 # run_client_test LANGUAGE TOOLS
 run_client_test() {
-    EVENTLOGGER_BINARY=$(target_dir)/debug/eventlogger TOOLS=$2 bash tests/clients.sh "$1"
-}
-
-run_recovery_test() {
-    EVENTLOGGER_BINARY=$(target_dir)/debug/eventlogger bash tests/recovery.sh
-}
-
-run_verifiers_test() {
-    EVENTLOGGER_BINARY=$(target_dir)/debug/eventlogger TOOLS=$(python_tools) bash tests/verifiers.sh
+    TOOLS=$2 run_script clients "$1"
 }
 
 run_api_test() {
     local examples=15
     if [[ ${1:-} == --long ]]; then examples=300; fi
-    EVENTLOGGER_BINARY=$(target_dir)/debug/eventlogger TOOLS=$(python_tools) bash tests/schemathesis.sh "$examples"
+    run_script_with_python schemathesis "$examples"
 }
 
 # Root never meets what only ordinary users meet. `nobody` gets a copy, as the repository may be closed to him.

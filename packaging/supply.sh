@@ -7,8 +7,8 @@ check_supply() {
     stage_with "python" "bill of materials" check_bill_of_materials
     stage_with "python" "Dockerfile" hadolint Dockerfile
     stage_with "systemd" "systemd unit" check_unit
-    stage_with "container" "deployment under systemd" run_confined systemd
-    stage_with "bubblewrap" "confinement of the container" run_confined confined
+    stage_with "container" "deployment under systemd" run_script systemd
+    stage_with "bubblewrap" "confinement of the container" run_script confined
     stage_with "c++" "fuzz targets" run_fuzz_targets "$@"
 }
 
@@ -104,9 +104,4 @@ run_fuzz_targets() {
 provide_package() {
     if has "$1"; then return; fi
     is_root && has apt-get && (install_packages "$2") >&2 && has "$1"
-}
-
-# With the binary that the tests were built with.
-run_confined() {
-    EVENTLOGGER_BINARY=$(target_dir)/debug/eventlogger bash "tests/$1.sh"
 }

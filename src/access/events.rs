@@ -11,10 +11,10 @@ use crate::auth::{DEFAULT_TENANT, Denial, FailedLogin, Occurrences, Times, Wante
 use crate::event::{Field, Invalid, Level, NewEvent, Outcome, Payload, Timestamp};
 use crate::store::service_events::ServiceEvent;
 
-const SOURCE: &str = "eventlogger";
+pub(super) const SOURCE: &str = "eventlogger";
 /// Whoever has no name, and whoever is several.
 const ANONYMOUS: &str = "anonymous";
-const SYSTEM: &str = "system";
+pub(super) const SYSTEM: &str = "system";
 
 pub(super) type Refused = (Vec<Occurrences<FailedLogin>>, Vec<Occurrences<Denial>>);
 
@@ -151,19 +151,11 @@ fn refused(
 
 fn event(event_type: &str, user_identity: &str, at: OffsetDateTime) -> NewEvent {
     let user_identity = if user_identity.is_empty() { ANONYMOUS } else { user_identity };
+    let event_type = text(Field::EventType, event_type.to_owned());
     NewEvent {
-        event_type: text(Field::EventType, event_type.to_owned()),
-        user_identity: text(Field::UserIdentity, user_identity.to_owned()),
         timestamp: Timestamp::try_from(at).ok(),
         source: Some(SOURCE.to_owned()),
-        level: None,
-        outcome: None,
-        target: None,
-        message: None,
-        ip: None,
-        correlation_id: None,
-        payload: None,
-        idempotency_key: None,
+        ..NewEvent::bare(event_type, text(Field::UserIdentity, user_identity.to_owned()))
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tracing::warn;
 
+use super::events::{SOURCE, SYSTEM};
 use crate::auth::Tenant;
 use crate::event::{Level, NewEvent};
 use crate::ingest::Ingest;
@@ -46,17 +47,8 @@ async fn beat_once(store: &Store, ingest: &Ingest, interval: Duration) {
 
 fn heartbeat() -> NewEvent {
     NewEvent {
-        event_type: HEARTBEAT_TYPE.to_owned(),
-        user_identity: "system".to_owned(),
-        timestamp: None,
-        source: Some("eventlogger".to_owned()),
+        source: Some(SOURCE.to_owned()),
         level: Some(Level::Debug),
-        outcome: None,
-        target: None,
-        message: None,
-        ip: None,
-        correlation_id: None,
-        payload: None,
-        idempotency_key: None,
+        ..NewEvent::bare(HEARTBEAT_TYPE.to_owned(), SYSTEM.to_owned())
     }
 }

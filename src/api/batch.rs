@@ -12,14 +12,14 @@ use super::body::{BatchFormat, JsonBytes, RawBatch};
 use super::caller::{Caller, Writer};
 use super::events::ReceiptDetail;
 use super::problem::{Fault, Problem};
-use super::recorded::{RecordedOut, Recorder, problem_of};
+use super::recorded::{RecordedOut, Recording, problem_of};
 use super::schemas;
 use crate::event::{Invalid, NewEvent, parse_event};
 use crate::ingest::{IngestError, Mode, UNKNOWN};
 use crate::json;
 
 pub struct BatchApi {
-    pub(super) recorder: Recorder,
+    pub(super) recording: Recording,
     pub max_events: usize,
 }
 
@@ -115,7 +115,7 @@ impl BatchApi {
         let mut valid = Vec::with_capacity(items.len());
         let parsed: Vec<Item<()>> =
             items.into_iter().map(|item| item.map(|event| valid.push(event))).collect();
-        let mut outcomes = self.recorder.record(caller, valid, Mode::Each, detail).await.into_iter();
+        let mut outcomes = self.recording.record(caller, valid, Mode::Each, detail).await.into_iter();
         let mut next = || outcomes.next().map_or_else(|| Err(Problem::unexplained()), outcome_of);
         parsed.into_iter().map(|item| item.and_then(|()| next())).collect()
     }
@@ -132,7 +132,7 @@ impl BatchApi {
             return items.into_iter().map(|item| item.and_then(aborted)).collect();
         }
         let events = items.into_iter().flatten().collect();
-        let outcomes = self.recorder.record(caller, events, Mode::Atomic, detail).await;
+        let outcomes = self.recording.record(caller, events, Mode::Atomic, detail).await;
         outcomes.into_iter().map(outcome_of).collect()
     }
 }
@@ -274,7 +274,7 @@ fn is_zero(count: &usize) -> bool {
 fn item_out(index: usize, result: Item<RecordedOut>) -> ItemOut {
     match result {
         Ok(recorded) => {
-            let status = if recorded.is_duplicate { StatusCode::OK } else { StatusCode::CREATED }.as_u16();
+            let status = if recorded.duplicate { StatusCode::OK } else { StatusCode::CREATED }.as_u16();
             ItemOut { index, status, recorded: Some(recorded), problem: None }
         }
         Err(problem) => ItemOut {

@@ -8,13 +8,13 @@ use super::body::{JsonBytes, RawJson};
 use super::caller::{Caller, Writer};
 use super::links;
 use super::problem::Problem;
-use super::recorded::{Recorder, problem_of};
+use super::recorded::{Recording, problem_of};
 use super::schemas;
 use crate::event::{Invalid, NewEvent, parse_event, parse_flat};
 use crate::ingest::Mode;
 
 pub struct EventsApi {
-    pub(super) recorder: Recorder,
+    pub(super) recording: Recording,
 }
 
 /// Whether the answer carries the receipt.
@@ -97,12 +97,12 @@ impl EventsApi {
         event: NewEvent,
         detail: ReceiptDetail,
     ) -> Result<RecordAnswer, Problem> {
-        let outcome = self.recorder.record(caller, vec![event], Mode::Each, detail).await.pop();
+        let outcome = self.recording.record(caller, vec![event], Mode::Each, detail).await.pop();
         let recorded = outcome.ok_or_else(Problem::unexplained)?.map_err(|error| problem_of(&error))?;
         let location = links::location(request, &["events", &recorded.id.to_string()]);
         let body = serde_json::to_vec(&recorded).map_err(|error| Problem::internal(&error))?;
         let body = JsonBytes::new(body);
-        Ok(if recorded.is_duplicate {
+        Ok(if recorded.duplicate {
             RecordAnswer::Existing(body, location)
         } else {
             RecordAnswer::Created(body, location)

@@ -13,6 +13,7 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::accounts::page_rows;
 use super::caller::{self, AnyRole, Caller};
 use super::links;
 use super::problem::{Fault, Problem};
@@ -117,9 +118,6 @@ enum ProofAnswer {
     Proof(PlainText<String>),
 }
 
-/// Checkpoints per page.
-const PAGE: fn() -> u16 = || 100;
-
 #[OpenApi(tag = "super::Tag::Proving")]
 impl IntegrityApi {
     /// Read the key of the log
@@ -158,7 +156,7 @@ impl IntegrityApi {
         request: &Request,
         caller: Caller<AnyRole>,
         /// Checkpoints per page.
-        #[oai(default = "PAGE", validator(minimum(value = "1"), maximum(value = "1000")))]
+        #[oai(default = "page_rows", validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<u16>,
         /// Only checkpoints before this one, as `<epoch>:<size>`: the last of the page before.
         #[oai(validator(max_length = 64))]

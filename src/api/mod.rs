@@ -51,7 +51,7 @@ use self::{
         refusals, security_headers,
     },
     query::QueryApi,
-    recorded::Recorder,
+    recorded::Recording,
     redaction::RedactionApi,
     root::RootApi,
     route_table::RouteTable,
@@ -131,13 +131,13 @@ type Operations = (
 );
 
 fn operations(state: &ApiState, log: Log, auth: &Arc<Auth>) -> Operations {
-    let recorder = Recorder::new(log.ingest, Arc::clone(&log.integrity));
+    let recording = Recording::new(log.ingest, Arc::clone(&log.integrity));
     (
         RootApi,
-        EventsApi { recorder: recorder.clone() },
-        BatchApi { recorder: recorder.clone(), max_events: state.settings.batch_events },
+        EventsApi { recording: recording.clone() },
+        BatchApi { recording: recording.clone(), max_events: state.settings.batch_events },
         QueryApi::new(log.store.query.clone(), log.cursors),
-        RedactionApi { recorder, reads: log.store.query.clone() },
+        RedactionApi { recording, reads: log.store.query.clone() },
         IntegrityApi { integrity: Arc::clone(&log.integrity), reads: log.store.query.clone() },
         TlogApi::new(log.integrity, log.store),
         UsersApi { auth: Arc::clone(auth) },

@@ -25,21 +25,19 @@ const RETRY_LATER: u32 = 5;
 
 /// The way into the log, and the evidence out of it.
 #[derive(Clone)]
-pub(super) struct Recorder {
+pub(super) struct Recording {
     ingest: Arc<Ingest>,
     integrity: Arc<Integrity>,
 }
 
 #[derive(Serialize)]
 pub(super) struct RecordedOut {
-    #[serde(skip)]
-    pub(super) is_duplicate: bool,
     pub(super) id: Uuid,
     seq: u64,
     timestamp: String,
     received_at: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    duplicate: Option<bool>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) duplicate: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt: Option<ReceiptOut>,
 }
@@ -61,7 +59,7 @@ struct Inclusion {
     checkpoint: Arc<str>,
 }
 
-impl Recorder {
+impl Recording {
     pub(super) fn new(ingest: Arc<Ingest>, integrity: Arc<Integrity>) -> Self {
         Self { ingest, integrity }
     }
@@ -154,12 +152,11 @@ impl RecordedOut {
     fn new(recorded: Recorded, inclusion: Option<Inclusion>) -> Self {
         let receipt = recorded.receipt.zip(inclusion);
         Self {
-            is_duplicate: recorded.duplicate,
             id: recorded.id,
             seq: recorded.seq,
             timestamp: recorded.timestamp.to_string(),
             received_at: recorded.received_at.to_string(),
-            duplicate: recorded.duplicate.then_some(true),
+            duplicate: recorded.duplicate,
             receipt: receipt.map(|(receipt, inclusion)| ReceiptOut::new(receipt, inclusion)),
         }
     }

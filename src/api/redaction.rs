@@ -10,14 +10,14 @@ use super::body::JsonBytes;
 use super::caller::{Admin, Caller, address};
 use super::problem::Problem;
 use super::query::problems as events_problems;
-use super::recorded::{Recorder, problem_of};
+use super::recorded::{Recording, problem_of};
 use super::{schemas, wire};
 use crate::auth::Role;
 use crate::event::{Event, Redaction, RedactionScope};
 use crate::store::events::{self, ReadError};
 
 pub struct RedactionApi {
-    pub(super) recorder: Recorder,
+    pub(super) recording: Recording,
     /// As the reader.
     pub(super) reads: PgPool,
 }
@@ -72,7 +72,7 @@ impl RedactionApi {
             scope: scope.0.unwrap_or_default().into(),
             reason: reason.0,
         };
-        let outcome = self.recorder.redact(&caller, redaction, address(request)).await;
+        let outcome = self.recording.redact(&caller, redaction, address(request)).await;
         let redacted = outcome.map_err(|error| problem_of(&error))?;
         let entry = serde_json::to_string(&redacted).map_err(|error| Problem::internal(&error))?;
         // It is done, whether it can be shown now or not.

@@ -66,6 +66,24 @@ pub struct NewEvent {
 }
 
 impl NewEvent {
+    /// With nothing but what is required.
+    pub fn bare(event_type: String, user_identity: String) -> Self {
+        Self {
+            event_type,
+            user_identity,
+            timestamp: None,
+            source: None,
+            level: None,
+            outcome: None,
+            target: None,
+            message: None,
+            ip: None,
+            correlation_id: None,
+            payload: None,
+            idempotency_key: None,
+        }
+    }
+
     /// Takes the key of the `Idempotency-Key` header, or of an item of a batch.
     pub fn set_idempotency_key(&mut self, key: &str) -> Result<(), Invalid> {
         self.idempotency_key = Some(parse::idempotency_key(self.idempotency_key.as_deref(), key)?);

@@ -76,18 +76,14 @@ impl Redaction {
             RedactionScope::All => "All content",
         };
         Ok(NewEvent {
-            event_type: REDACTION_TYPE.to_owned(),
-            user_identity,
-            timestamp: None,
             source: Some("eventlogger".to_owned()),
             level: Some(Level::Notice),
             outcome: Some(Outcome::Success),
             target: Some(format!("event/{}", self.target_id)),
             message: Some(format!("{what} of event {} was erased.", self.target_seq)),
             ip,
-            correlation_id: None,
             payload: Some(Payload::parse(self.payload().into_bytes())?),
-            idempotency_key: None,
+            ..NewEvent::bare(REDACTION_TYPE.to_owned(), user_identity)
         })
     }
 

@@ -122,9 +122,6 @@ impl Declaration {
         let payload = Payload::parse(payload.to_string().into_bytes());
         let invalid = |invalid: Invalid| EpochError::Invalid(invalid.detail);
         Ok(NewEvent {
-            event_type: EPOCH_TYPE.to_owned(),
-            user_identity: self.user_identity.clone(),
-            timestamp: None,
             source: Some("eventlogger".to_owned()),
             level: Some(Level::Critical),
             outcome: Some(Outcome::Success),
@@ -132,10 +129,8 @@ impl Declaration {
             message: Some(format!(
                 "Epoch {epoch} of the log began with the {restored_size} entries that the database has."
             )),
-            ip: None,
-            correlation_id: None,
             payload: Some(payload.map_err(invalid)?),
-            idempotency_key: None,
+            ..NewEvent::bare(EPOCH_TYPE.to_owned(), self.user_identity.clone())
         })
     }
 }

@@ -50,10 +50,6 @@ pub enum KeyError {
 }
 
 impl KeyError {
-    pub(super) fn unfit(name: &str, error: &tlog::key::KeyError) -> Self {
-        Self::Malformed { place: format!("the name {name}"), detail: error.to_string() }
-    }
-
     /// Reads are served even so.
     pub(super) fn is_about_another_key(&self) -> bool {
         matches!(self, Self::Missing { .. } | Self::Other { .. })
@@ -84,11 +80,20 @@ pub(super) fn load(from: &KeySource, name: &str, registered: Option<&str>) -> Re
     Ok(key)
 }
 
+/// The key of a log.
+pub(super) fn of_log(key: &SigningKey, origin: &str) -> Result<SigningKey, KeyError> {
+    key.derive(origin).map_err(|error| unfit(origin, &error))
+}
+
+fn unfit(name: &str, error: &tlog::key::KeyError) -> KeyError {
+    KeyError::Malformed { place: format!("the name {name}"), detail: error.to_string() }
+}
+
 /// The keys of all logs come from one: what a log has registered must be what this gives for its name.
 pub(super) fn check(key: &SigningKey, registered: Option<&str>) -> Result<(), KeyError> {
     let Some(registered) = registered else { return Ok(()) };
     let name = registered.split('+').next().unwrap_or_default();
-    let own = key.derive(name).map_err(|error| KeyError::unfit(name, &error))?.verifier().to_string();
+    let own = of_log(key, name)?.verifier().to_string();
     match own == registered {
         true => Ok(()),
         false => Err(KeyError::Other { own, registered: registered.to_owned() }),
@@ -120,7 +125,7 @@ fn read(file: &Path) -> Result<Option<String>, KeyError> {
 fn make(file: &Path, name: &str) -> Result<SigningKey, KeyError> {
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed).map_err(KeyError::Random)?;
-    let key = SigningKey::from_seed(name, &seed).map_err(|error| KeyError::unfit(name, &error))?;
+    let key = SigningKey::from_seed(name, &seed).map_err(|error| unfit(name, &error))?;
     write(file, &key.private_text())
         .map_err(|source| KeyError::Unwritable { file: file.to_owned(), source })?;
     info!(

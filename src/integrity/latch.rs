@@ -35,8 +35,8 @@ struct Log {
     /// Whether the files have been looked into.
     read: bool,
     furthest: Option<SignedHead>,
-    /// The place that `furthest` is not in.
-    next_place: u64,
+    /// The place of `furthest`.
+    place: u64,
     /// `furthest` is in the files.
     written: bool,
     /// `furthest` is on disk.
@@ -76,7 +76,7 @@ impl Latch {
         }
         if log.furthest.as_ref().is_none_or(|known| place(known) < place(head)) {
             log.furthest = Some(head.clone());
-            log.next_place ^= 1;
+            log.place ^= 1;
             log.written = false;
             log.synced = false;
         }
@@ -114,7 +114,7 @@ impl Latch {
                 files,
                 read: false,
                 furthest: None,
-                next_place: 0,
+                place: 0,
                 written: true,
                 synced: true,
                 stored: None,
@@ -138,7 +138,7 @@ impl Log {
             for (place, found) in places(file, &open)?.into_iter().enumerate() {
                 let Some(head) = found else { continue };
                 if furthest.as_ref().is_none_or(|known| (known.epoch, known.size) < (head.epoch, head.size)) {
-                    self.next_place = place as u64 ^ 1;
+                    self.place = place as u64;
                     furthest = Some(head);
                 }
             }
@@ -155,8 +155,7 @@ impl Log {
         let Some(head) = self.furthest.as_ref().filter(|_| !self.written) else { return Ok(()) };
         let mut place = head.note.as_bytes().to_vec();
         place.resize(PLACE_BYTES, FILLER);
-        // The place before `next_place` in turn.
-        let offset = (self.next_place ^ 1) * PLACE_BYTES as u64;
+        let offset = self.place * PLACE_BYTES as u64;
         for file in &self.files {
             write_at(file, &place, offset).map_err(|error| forgetful(file, error))?;
         }

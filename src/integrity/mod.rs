@@ -133,64 +133,23 @@ impl Integrity {
     /// An instance that must not sign starts all the same: it can still be read from.
     pub async fn open(store: Store, settings: Settings) -> Result<Self, IntegrityError> {
         let base = base(&store.control, &settings.origin).await?;
-        let registered = log_keys::any_active(&mut *store.control.acquire().await?).await?;
-        let key = match key::load(&settings.key, &base, registered.as_deref()) {
-            Ok(key) => Ok(key),
-            Err(error) if error.is_about_another_key() => {
-                tracing::error!(%error, "nothing can be recorded: {error}");
-                Err(Arc::new(error))
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let key = settle_key(&store, &settings.key, &base).await?;
+        if let Err(error) = &key {
+            tracing::error!(%error, "nothing can be recorded: {error}");
+        }
         let latch = Latch::open(settings.latch_folders)
             .map_err(|(folder, source)| IntegrityError::Folder { folder, source })?;
-        let mut integrity = Self { store, base, key, latch };
-        integrity.settle_key().await?;
-        Ok(integrity)
-    }
-
-    /// The first instance to start registers its key, so that none signs by another: of several that start at once,
-    /// each with a key of its own, all but one sign nothing.
-    async fn settle_key(&mut self) -> Result<(), IntegrityError> {
-        let Ok(key) = &self.key else { return Ok(()) };
-        let mut transaction = self.store.control.begin().await?;
-        log_keys::lock(&mut transaction).await?;
-        let registered = log_keys::any_active(&mut transaction).await?;
-        let checked = key::check(key, registered.as_deref());
-        if registered.is_none()
-            && let Some(tenant) = find_tenant(&self.store.control, DEFAULT_TENANT).await?
-        {
-            let (epoch, size) = log::position(&mut transaction, tenant.tenant_id).await?;
-            let origin = self.origin(&tenant.name, epoch);
-            let own = key.derive(&origin).map_err(|error| KeyError::unfit(&origin, &error))?;
-            let vkey = own.verifier().to_string();
-            log_keys::register(&mut transaction, tenant.tenant_id, epoch, &vkey, size).await?;
-        }
-        transaction.commit().await?;
-        if let Err(error) = checked {
-            tracing::error!(%error, "nothing can be recorded: {error}");
-            self.key = Err(Arc::new(error));
-        }
-        Ok(())
-    }
-
-    /// Why this instance signs nothing at all, if so.
-    pub fn refusal(&self) -> Option<&KeyError> {
-        self.key.as_ref().err().map(Arc::as_ref)
+        Ok(Self { store, base, key, latch })
     }
 
     /// What a log is called in its checkpoints.
     pub fn origin(&self, tenant: &str, epoch: i32) -> String {
-        match epoch {
-            0 => format!("{}/{tenant}", self.base),
-            _ => format!("{}/{tenant}/e{epoch}", self.base),
-        }
+        origin(&self.base, tenant, epoch)
     }
 
     pub fn signer(&self, tenant: &Tenant, epoch: i32) -> Result<LogSigner, Refusal> {
         let key = self.key.as_ref().map_err(Arc::clone)?;
-        let origin = self.origin(&tenant.name, epoch);
-        let key = key.derive(&origin).map_err(|error| Arc::new(KeyError::unfit(&origin, &error)))?;
+        let key = key::of_log(key, &self.origin(&tenant.name, epoch)).map_err(Arc::new)?;
         Ok(LogSigner { key, epoch })
     }
 
@@ -236,18 +195,18 @@ impl Integrity {
         head: &Head,
         own: &VerifierKey,
     ) -> Result<(), Refusal> {
-        let key = self.key.as_ref().map_err(Arc::clone)?;
-        let known = log_keys::active(connection, tenant.id, head.epoch).await?;
-        if known.is_some() {
-            return Ok(key::check(key, known.as_deref()).map_err(Arc::new)?);
+        let is_registered = log_keys::active(connection, tenant.id, head.epoch).await?.is_some();
+        if !is_registered {
+            log_keys::lock(connection).await?;
         }
-        log_keys::lock(connection).await?;
-        key::check(key, log_keys::any_active(connection).await?.as_deref()).map_err(Arc::new)?;
-        log_keys::register(connection, tenant.id, head.epoch, &own.to_string(), head.size).await?;
+        self.check_key(connection, tenant, head.epoch).await?;
+        if !is_registered {
+            log_keys::register(connection, tenant.id, head.epoch, &own.to_string(), head.size).await?;
+        }
         Ok(())
     }
 
-    /// As [`Self::register`], for whoever only reads.
+    /// This instance's key must be the one that is registered for the log; or, if none is, for any other.
     async fn check_key(
         &self,
         connection: &mut PgConnection,
@@ -299,7 +258,7 @@ impl Integrity {
     fn open_note(&self, tenant: &Tenant, note: &str) -> Option<SignedHead> {
         let origin = note.lines().next()?;
         let epoch = self.epoch_of(&tenant.name, origin)?;
-        let key = self.key.as_ref().ok()?.derive(origin).ok()?;
+        let key = key::of_log(self.key.as_ref().ok()?, origin).ok()?;
         let Checkpoint { size, root, .. } = Checkpoint::open(note, &[key.verifier().clone()]).ok()?;
         Some(SignedHead { epoch, size, root, note: note.into() })
     }
@@ -317,14 +276,10 @@ impl Integrity {
         tokio::pin!(stop);
         loop {
             tokio::select! {
-                _ = ticks.tick() => self.keep_once().await,
+                _ = ticks.tick() => self.sync_and_store(false).await,
                 () = &mut stop => break,
             }
         }
-    }
-
-    async fn keep_once(self: &Arc<Self>) {
-        self.sync_and_store(false).await;
     }
 
     /// When the last event has been recorded: nothing that was signed is left in memory alone.
@@ -367,6 +322,40 @@ impl LogSigner {
         let note =
             checkpoint.sign(&self.key).unwrap_or_else(|_| unreachable!("a key's own name is a sound origin"));
         SignedHead { epoch: self.epoch, size, root, note: note.into() }
+    }
+}
+
+/// The key that this instance signs with; or why, though there is one to be had, it may not sign. The first instance to
+/// start registers its key, and others wait for that, so that none makes or uses another.
+async fn settle_key(
+    store: &Store,
+    source: &KeySource,
+    base: &str,
+) -> Result<Result<SigningKey, Arc<KeyError>>, IntegrityError> {
+    // Before the transaction: there may be a single connection.
+    let tenant = find_tenant(&store.control, DEFAULT_TENANT).await?;
+    let mut transaction = store.control.begin().await?;
+    log_keys::lock(&mut transaction).await?;
+    let registered = log_keys::any_active(&mut transaction).await?;
+    let key = match key::load(source, base, registered.as_deref()) {
+        Ok(key) => key,
+        Err(error) if error.is_about_another_key() => return Ok(Err(Arc::new(error))),
+        Err(error) => return Err(error.into()),
+    };
+    if let (None, Some(tenant)) = (registered, tenant) {
+        let (epoch, size) = log::position(&mut *transaction, tenant.tenant_id).await?;
+        let own = key::of_log(&key, &origin(base, &tenant.name, epoch))?;
+        let vkey = own.verifier().to_string();
+        log_keys::register(&mut transaction, tenant.tenant_id, epoch, &vkey, size).await?;
+    }
+    transaction.commit().await?;
+    Ok(Ok(key))
+}
+
+fn origin(base: &str, tenant: &str, epoch: i32) -> String {
+    match epoch {
+        0 => format!("{base}/{tenant}"),
+        _ => format!("{base}/{tenant}/e{epoch}"),
     }
 }
 

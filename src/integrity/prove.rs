@@ -53,7 +53,7 @@ impl Integrity {
         // Before the head is read: what a lane signs in between is no sign of a database that fell behind.
         let signed = self.last_signed(tenant)?;
         let mut connection = living_session(&self.store.query).await?;
-        let (epoch, size) = log::position(&mut connection, tenant.id).await?;
+        let (epoch, size) = log::position(&mut *connection, tenant.id).await?;
         if let Some(signed) = &signed
             && (signed.epoch, signed.size) == (epoch, size)
         {
@@ -106,14 +106,14 @@ impl Integrity {
         second: u64,
     ) -> Result<ConsistencyProof, ProveError> {
         let mut connection = living_session(&self.store.query).await?;
-        let (_, size) = log::position(&mut connection, tenant.id).await?;
-        let nodes = consistency_nodes(first, second).filter(|_| second <= size);
-        let nodes = nodes.ok_or(ProveError::Beyond { size })?;
-        let mut hashes = hashes(&mut connection, tenant.id, size, &[nodes]).await?;
+        let (_, size) = log::position(&mut *connection, tenant.id).await?;
+        if first > second || second > size {
+            return Err(ProveError::Beyond { size });
+        }
         Ok(ConsistencyProof {
             first_root: root_at(&mut connection, tenant.id, first).await?,
             second_root: root_at(&mut connection, tenant.id, second).await?,
-            hashes: hashes.pop().unwrap_or_default(),
+            hashes: consistency(&mut connection, tenant.id, first, second).await?,
         })
     }
 

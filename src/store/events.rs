@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::event::{EntryKind, Envelope, Event, Level, Outcome, Redacted, RedactionScope, Timestamp};
 use crate::query::compile::{self, Bind, Sql};
 use crate::query::{Position, Search};
+use crate::store::log;
 use crate::store::read::read;
 use crate::store::redactions;
 use crate::store::values::unsigned;
@@ -44,10 +45,8 @@ impl From<sqlx::Error> for ReadError {
 
 /// The log's current epoch, which cursors are sealed to; 0 before the first event.
 pub async fn epoch(pool: &PgPool, tenant_id: i32) -> Result<i32, ReadError> {
-    let epoch = read(pool, || {
-        sqlx::query_scalar!("SELECT epoch FROM heads WHERE tenant_id = $1", tenant_id).fetch_optional(pool)
-    });
-    Ok(epoch.await?.unwrap_or(0))
+    let (epoch, _) = read(pool, || log::position(pool, tenant_id)).await?;
+    Ok(epoch)
 }
 
 /// The page after `position`; the first event is on it whatever its size.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -48,19 +48,18 @@ pub async fn lock_head(transaction: &mut PgConnection, tenant_id: i32) -> Result
     })
 }
 
-/// How many events a log has; 0 if there is no such log.
-pub async fn size(pool: &PgPool, tenant_id: i32) -> Result<u64, sqlx::Error> {
-    let size =
-        || sqlx::query_scalar!("SELECT size FROM heads WHERE tenant_id = $1", tenant_id).fetch_optional(pool);
-    Ok(read(pool, size).await?.map_or(0, unsigned))
-}
-
 /// The epoch and the size of a log; 0 if there is no such log.
-pub async fn position(connection: &mut PgConnection, tenant_id: i32) -> Result<(i32, u64), sqlx::Error> {
+pub async fn position(executor: impl PgExecutor<'_>, tenant_id: i32) -> Result<(i32, u64), sqlx::Error> {
     let head = sqlx::query!("SELECT epoch, size FROM heads WHERE tenant_id = $1", tenant_id)
-        .fetch_optional(connection)
+        .fetch_optional(executor)
         .await?;
     Ok(head.map_or((0, 0), |head| (head.epoch, unsigned(head.size))))
+}
+
+/// How many events a log has; 0 if there is no such log.
+pub async fn size(pool: &PgPool, tenant_id: i32) -> Result<u64, sqlx::Error> {
+    let (_, size) = read(pool, || position(pool, tenant_id)).await?;
+    Ok(size)
 }
 
 /// The tenants whose logs have entries, but none within that time.

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::Executor;
 
 use crate::evidence::{check_receipt, open};
-use crate::harness::{Server, bring_back, count, event, keep, tests};
+use crate::harness::{
+    LOG_TABLES, Server, assert_contradicted, bring_back, count, event, keep, record, tests, vkey,
+};
 
 tests![
     a_declared_loss_begins_an_epoch_that_every_instance_goes_on_with,
@@ -18,12 +20,6 @@ tests![
     an_epoch_can_follow_an_epoch,
     a_quiet_log_gets_a_heartbeat,
 ];
-
-async fn record(server: &Server, events: usize) -> Value {
-    let items: Vec<_> = (0..events).map(|_| event("t")).collect();
-    let answer = server.client.post("/events/batch").json(format!("[{}]", items.join(","))).send().await;
-    answer.json(201)["results"][0].clone()
-}
 
 /// As an operator would, on the machine of an instance.
 async fn open_epoch(server: &Server, arguments: &'static [&'static str]) -> Output {
@@ -48,28 +44,17 @@ fn assert_says(output: &Output, code: i32, says: &str) {
     assert!(text.contains(says), "{text}");
 }
 
-async fn vkey(server: &Server) -> String {
-    server.client.get("/integrity/key").send().await.json(200)["vkey"].as_str().unwrap().to_owned()
-}
-
-async fn refused(server: &Server) {
-    let status = server.client.get("/status").send().await.json(200);
-    assert!(status["log"]["refused"].as_str().unwrap().starts_with("database_"), "{status}");
-    let refused = server.client.post("/events").json(event("t")).send().await.problem(503, "not_recorded");
-    assert_eq!(refused["reason"], "signed_state");
-}
-
 async fn a_declared_loss_begins_an_epoch_that_every_instance_goes_on_with(server: Arc<Server>) {
     let old_key = vkey(&server).await;
     record(&server, 255).await;
     let page = server.client.get("/events?limit=1").send().await.json(200);
-    keep(&server).await;
-    let lost = record(&server, 10).await;
+    keep(&server, &LOG_TABLES).await;
+    let lost = record(&server, 10).await.swap_remove(0);
     let other = server.another_instance_elsewhere(true).await;
     assert_eq!(other.client.get("/integrity/checkpoint").send().await.json(200)["size"], 265);
-    bring_back(&server).await;
-    refused(&server).await;
-    refused(&other).await;
+    bring_back(&server, &LOG_TABLES).await;
+    assert_contradicted(&server).await;
+    assert_contradicted(&other).await;
 
     let opened = open_epoch(&server, &["--reason", "a disk was lost"]).await;
     assert_says(&opened, 0, "Epoch 1 begins");
@@ -101,7 +86,7 @@ async fn a_declared_loss_begins_an_epoch_that_every_instance_goes_on_with(server
     // After a restart as well.
     server.stop().await;
     let restarted = server.another_instance().await;
-    check_receipt(&record(&restarted, 1).await["receipt"], None, &new_key);
+    check_receipt(&record(&restarted, 1).await[0]["receipt"], None, &new_key);
     restarted.stop().await;
     other.stop().await;
 }
@@ -109,7 +94,7 @@ async fn a_declared_loss_begins_an_epoch_that_every_instance_goes_on_with(server
 async fn an_epoch_that_nobody_declared_is_not_written_to(server: Arc<Server>) {
     record(&server, 3).await;
     server.database.execute("UPDATE heads SET epoch = 1").await.unwrap();
-    refused(&server).await;
+    assert_contradicted(&server).await;
     server.client.get("/integrity/checkpoint").send().await.problem(503, "database_contradicted");
     // Nor with a checkpoint that somebody without the key has made up, or taken from the epoch before.
     server
@@ -120,7 +105,7 @@ async fn an_epoch_that_nobody_declared_is_not_written_to(server: Arc<Server>) {
         )
         .await
         .unwrap();
-    refused(&server).await;
+    assert_contradicted(&server).await;
     server.database.execute("UPDATE heads SET epoch = 0").await.unwrap();
     record(&server, 1).await;
 }
@@ -131,20 +116,20 @@ async fn nothing_is_declared_lost_where_nothing_is(server: Arc<Server>) {
     assert_says(&open_epoch(&server, &[]).await, 2, "--reason");
     let unknown = open_epoch(&server, &["--reason", "x", "--tenant", "defualt"]).await;
     assert_says(&unknown, 1, "did you mean");
-    assert_eq!(record(&server, 1).await["seq"], 3);
+    assert_eq!(record(&server, 1).await[0]["seq"], 3);
 }
 
 async fn an_epoch_can_follow_an_epoch(server: Arc<Server>) {
     record(&server, 2).await;
-    keep(&server).await;
+    keep(&server, &LOG_TABLES).await;
     for epoch in 1..=3 {
         record(&server, 300).await;
-        bring_back(&server).await;
-        refused(&server).await;
+        bring_back(&server, &LOG_TABLES).await;
+        assert_contradicted(&server).await;
         let opened = open_epoch(&server, &["--reason", "again"]).await;
         assert_says(&opened, 0, &format!("Epoch {epoch} begins"));
         let recorded = record(&server, 1).await;
-        assert_eq!(check_receipt(&recorded["receipt"], None, &vkey(&server).await).size, 4);
+        assert_eq!(check_receipt(&recorded[0]["receipt"], None, &vkey(&server).await).size, 4);
     }
 }
 

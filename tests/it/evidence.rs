@@ -8,7 +8,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::auditor::Hash;
+use crate::auditor::{Hash, leaf};
 
 /// A signed tree head whose signature was right.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,10 +50,6 @@ pub fn open(note: &str, vkey: &str) -> Head {
 
 fn node(left: &[u8], right: &[u8]) -> Hash {
     Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
-}
-
-pub fn leaf(entry: &[u8]) -> Hash {
-    Sha256::new().chain_update([0]).chain_update(entry).finalize().into()
 }
 
 /// PATH of RFC 6962 §2.1.1, followed by its recursive definition.

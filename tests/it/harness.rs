@@ -14,6 +14,7 @@ use eventlogger::postgres::{Cluster, OWNER, SUPERUSER, Settings};
 use eventlogger::store::Store;
 use eventlogger::store::principals::{tokens, users};
 use libtest_mimic::Trial;
+use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgPool};
 use tempfile::TempDir;
@@ -301,18 +302,19 @@ impl Server {
     }
 }
 
-const LOG_TABLES: [&str; 5] = ["heads", "events", "tiles", "idempotency", "redactions"];
+pub const LOG_TABLES: [&str; 5] = ["heads", "events", "tiles", "idempotency", "redactions"];
 
-/// As a backup would: the log tables as they were.
-pub async fn keep(server: &Server) {
-    for table in LOG_TABLES {
+/// As a backup would.
+pub async fn keep(server: &Server, tables: &[&str]) {
+    for table in tables {
         let keep = format!("CREATE TABLE kept_{table} AS TABLE {table}");
         server.database.execute(AssertSqlSafe(keep)).await.unwrap();
     }
 }
 
-pub async fn bring_back(server: &Server) {
-    for table in LOG_TABLES {
+/// The tables as they were kept.
+pub async fn bring_back(server: &Server, tables: &[&str]) {
+    for table in tables {
         let restore = format!("TRUNCATE {table}; INSERT INTO {table} SELECT * FROM kept_{table}");
         sqlx::raw_sql(AssertSqlSafe(restore)).execute(&server.database).await.unwrap();
     }
@@ -341,6 +343,27 @@ pub fn event(event_type: &str) -> String {
 /// The same with an idempotency key.
 pub fn keyed(key: &str) -> String {
     serde_json::json!({"event_type": "t", "user_identity": "u", "idempotency_key": key}).to_string()
+}
+
+/// Records so many of the least events, as a batch; the results of its items.
+pub async fn record(server: &Server, events: usize) -> Vec<Value> {
+    let items: Vec<_> = (0..events).map(|_| event("t")).collect();
+    let answer = server.client.post("/events/batch").json(format!("[{}]", items.join(","))).send().await;
+    answer.json(201)["results"].as_array().expect("results").clone()
+}
+
+/// The public key of the log of `default`.
+pub async fn vkey(server: &Server) -> String {
+    server.client.get("/integrity/key").send().await.json(200)["vkey"].as_str().expect("a key").to_owned()
+}
+
+/// The database is not what was signed last: it is read, and not written to.
+pub async fn assert_contradicted(server: &Server) {
+    let status = server.client.get("/status").send().await.json(200);
+    assert!(status["log"]["refused"].as_str().expect("a reason").starts_with("database_"), "{status}");
+    let refused = server.client.post("/events").json(event("t")).send().await.problem(503, "not_recorded");
+    assert_eq!(refused["reason"], "signed_state");
+    assert_eq!(server.client.get("/events").send().await.status, 200, "it is read all the same");
 }
 
 pub async fn count(database: &PgPool, statement: &'static str) -> i64 {

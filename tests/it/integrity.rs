@@ -10,9 +10,9 @@ use eventlogger::merkle;
 use eventlogger::tlog::{Checkpoint, Policy, Proof};
 use serde_json::{Value, json};
 
-use crate::auditor::{Hash, tree_root};
-use crate::evidence::{base64, check_receipt, hash, leaf, open, root_of_path};
-use crate::harness::{Server, bring_back, event, keep, tests};
+use crate::auditor::{Hash, leaf, tree_root};
+use crate::evidence::{base64, check_receipt, hash, open, root_of_path};
+use crate::harness::{LOG_TABLES, Server, assert_contradicted, bring_back, event, keep, tests, vkey};
 
 tests![
     a_receipt_can_be_checked_by_code_that_is_not_ours,
@@ -34,10 +34,6 @@ tests![
 
 async fn key(server: &Server) -> Value {
     server.client.get("/integrity/key").send().await.json(200)
-}
-
-async fn vkey(server: &Server) -> String {
-    key(server).await["vkey"].as_str().unwrap().to_owned()
 }
 
 fn numbered(n: usize) -> String {
@@ -268,36 +264,30 @@ async fn a_key_that_others_can_read_is_refused(server: Arc<Server>) {
     assert!(start().await.unwrap().contains("PRIVATE+KEY+"));
 }
 
-async fn refuses(server: &Server) {
-    let refused = server.client.post("/events").json(event("b")).send().await.problem(503, "not_recorded");
-    assert_eq!(refused["reason"], "signed_state");
-    assert_eq!(server.client.get("/events").send().await.status, 200, "it is read all the same");
-}
-
 async fn a_database_that_was_set_back_is_not_written_to(server: Arc<Server>) {
     record_batch(&server, 300).await;
-    keep(&server).await;
+    keep(&server, &LOG_TABLES).await;
     record_batch(&server, 1).await;
-    bring_back(&server).await;
-    refuses(&server).await;
+    bring_back(&server, &LOG_TABLES).await;
+    assert_contradicted(&server).await;
     server.client.get("/integrity/checkpoint").send().await.problem(503, "database_behind");
     // After a restart, what was signed is known from the latch.
     server.stop().await;
     let restarted = server.another_instance().await;
-    refuses(&restarted).await;
+    assert_contradicted(&restarted).await;
     restarted.stop().await;
 }
 
 async fn a_database_that_was_rewritten_is_not_written_to(server: Arc<Server>) {
     record_batch(&server, 300).await;
-    keep(&server).await;
+    keep(&server, &LOG_TABLES).await;
     let other = server.another_instance_elsewhere(true).await;
     record_batch(&server, 3).await;
-    bring_back(&server).await;
+    bring_back(&server, &LOG_TABLES).await;
     // The other instance has seen nothing of it and goes on: a fork, with the same key, and longer.
     record_batch(&other, 5).await;
     other.stop().await;
-    refuses(&server).await;
+    assert_contradicted(&server).await;
     server.client.get("/integrity/checkpoint").send().await.problem(503, "database_contradicted");
 }
 

@@ -12,11 +12,11 @@ use http::Method;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgPool};
 
-use crate::auditor;
+use crate::auditor::{self, leaf};
 use crate::changes::create_tenant;
-use crate::evidence::{check_receipt, leaf, open, root_of_path};
+use crate::evidence::{check_receipt, open, root_of_path};
 use crate::faults::behind_proxy;
-use crate::harness::{ADMIN, PASSWORD, Server, count, event, keyed, tests};
+use crate::harness::{ADMIN, PASSWORD, Server, count, event, keyed, tests, vkey};
 use crate::http::{Request, Response};
 use crate::proxy::Fault;
 
@@ -60,10 +60,6 @@ async fn record(server: &Server, event: impl ToString) -> (String, Value) {
 
 async fn read(server: &Server, id: &str) -> Value {
     server.client.get(&format!("/events/{id}")).send().await.json(200)
-}
-
-async fn vkey(server: &Server) -> String {
-    server.client.get("/integrity/key").send().await.json(200)["vkey"].as_str().unwrap().to_owned()
 }
 
 fn members(event: &Value) -> HashSet<&str> {

@@ -8,7 +8,9 @@ use sqlx::Executor;
 
 use crate::auditor::{Hash, leaf, tree_root};
 use crate::changes::create_tenant;
-use crate::harness::{Server, bring_back, count, event, keep, tests};
+use crate::harness::{
+    LOG_TABLES, Server, assert_contradicted, bring_back, count, event, keep, record, tests,
+};
 
 tests![
     what_a_reader_has_seen_binds_the_lane,
@@ -18,33 +20,22 @@ tests![
     readers_of_a_busy_log_see_no_false_alarm,
 ];
 
-async fn record(server: &Server, events: usize) {
-    let items: Vec<_> = (0..events).map(|_| event("t")).collect();
-    let answer = server.client.post("/events/batch").json(format!("[{}]", items.join(","))).send().await;
-    answer.json(201);
-}
-
-async fn refused(server: &Server) {
-    let refused = server.client.post("/events").json(event("t")).send().await.problem(503, "not_recorded");
-    assert_eq!(refused["reason"], "signed_state");
-}
-
 async fn what_a_reader_has_seen_binds_the_lane(server: Arc<Server>) {
     record(&server, 3).await;
-    keep(&server).await;
+    keep(&server, &LOG_TABLES).await;
     let other = server.another_instance_elsewhere(true).await;
     record(&other, 10).await;
     // Signed here as well, by a request that only reads.
     assert_eq!(server.client.get("/integrity/checkpoint").send().await.json(200)["size"], 13);
     // The database is set back to exactly what this instance's lane remembers.
-    bring_back(&server).await;
-    refused(&server).await;
+    bring_back(&server, &LOG_TABLES).await;
+    assert_contradicted(&server).await;
     other.stop().await;
 }
 
 async fn a_tile_that_does_not_go_on_from_what_was_signed_is_not_signed(server: Arc<Server>) {
     record(&server, 300).await;
-    keep(&server).await;
+    keep(&server, &LOG_TABLES).await;
     let other = server.another_instance_elsewhere(true).await;
     record(&other, 300).await;
     other.stop().await;
@@ -71,9 +62,9 @@ async fn a_tile_that_does_not_go_on_from_what_was_signed_is_not_signed(server: A
         .await
         .unwrap();
     database.commit().await.unwrap();
-    refused(&server).await;
+    assert_contradicted(&server).await;
     server.client.get("/integrity/checkpoint").send().await.problem(503, "database_contradicted");
-    bring_back(&server).await;
+    bring_back(&server, &LOG_TABLES).await;
     record(&server, 1).await;
 }
 

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use sqlx::{AssertSqlSafe, Executor};
+use sqlx::Executor;
 
 use crate::auditor;
-use crate::harness::{Server, keyed, tests};
+use crate::harness::{LOG_TABLES, Server, bring_back, keep, keyed, tests};
 
 tests![the_auditor_notices_every_kind_of_tampering];
-
-const LOG_TABLES: [&str; 5] = ["events", "tiles", "heads", "idempotency", "redactions"];
 
 /// A change behind the service's back, and how the auditor words it.
 const TAMPERING: [(&str, &str); 18] = [
@@ -56,10 +54,7 @@ async fn the_auditor_notices_every_kind_of_tampering(server: Arc<Server>) {
     redact.send().await.json(200);
     server.client.post("/events").json(keyed("last")).send().await.json(201);
     auditor::audit(&server.database).await;
-    for table in LOG_TABLES {
-        let keep = format!("CREATE TABLE kept_{table} AS TABLE {table}");
-        server.database.execute(AssertSqlSafe(keep)).await.unwrap();
-    }
+    keep(&server, &LOG_TABLES).await;
     for (tampering, finding) in TAMPERING {
         let changed = server.database.execute(tampering).await.unwrap().rows_affected();
         assert!(changed > 0, "{tampering}");
@@ -68,9 +63,6 @@ async fn the_auditor_notices_every_kind_of_tampering(server: Arc<Server>) {
         let panic = audit.await.expect_err(tampering).into_panic();
         let words = panic.downcast_ref::<String>().expect("a message");
         assert!(words.contains(finding), "{tampering}: {words}");
-        for table in LOG_TABLES {
-            let restore = format!("TRUNCATE {table}; INSERT INTO {table} SELECT * FROM kept_{table}");
-            sqlx::raw_sql(AssertSqlSafe(restore)).execute(&server.database).await.unwrap();
-        }
+        bring_back(&server, &LOG_TABLES).await;
     }
 }

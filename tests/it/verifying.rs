@@ -10,9 +10,9 @@ use eventlogger::tlog::{Policy, SigningKey};
 use eventlogger::verify::Culprit;
 use eventlogger::walk::{Progress, Report, Trusted, database};
 use serde_json::json;
-use sqlx::{AssertSqlSafe, Executor, Row};
+use sqlx::{Executor, Row};
 
-use crate::harness::{Server, event, tests};
+use crate::harness::{Server, bring_back, event, keep, tests};
 
 tests![
     a_log_as_it_was_recorded_is_verified,
@@ -82,20 +82,6 @@ async fn walk_of(server: &Server, tenant: &str, trusted: Trusted<'_>) -> Report 
 
 async fn walk(server: &Server, policy: &Policy) -> Report {
     walk_of(server, "default", Trusted { policy: Some(policy), seen: None }).await
-}
-
-async fn keep(server: &Server) {
-    for table in TABLES {
-        let keep = format!("CREATE TABLE kept_{table} AS TABLE {table}");
-        server.database.execute(AssertSqlSafe(keep)).await.unwrap();
-    }
-}
-
-async fn restore(server: &Server) {
-    for table in TABLES {
-        let restore = format!("TRUNCATE {table}; INSERT INTO {table} SELECT * FROM kept_{table}");
-        sqlx::raw_sql(AssertSqlSafe(restore)).execute(&server.database).await.unwrap();
-    }
 }
 
 async fn a_log_as_it_was_recorded_is_verified(server: Arc<Server>) {
@@ -222,7 +208,7 @@ const TAMPERING: [(&str, Option<u64>, &str); 47] = [
 async fn every_kind_of_tampering_is_found_where_it_is(server: Arc<Server>) {
     record(&server).await;
     let policy = policy(&server).await;
-    keep(&server).await;
+    keep(&server, &TABLES).await;
     for (tampering, seq, words) in TAMPERING {
         let changed = server.database.execute(tampering).await.unwrap().rows_affected();
         assert!(changed > 0, "{tampering}");
@@ -236,7 +222,7 @@ async fn every_kind_of_tampering_is_found_where_it_is(server: Arc<Server>) {
         let others = report.findings.iter().filter(elsewhere).count();
         let pairs = tampering.contains("IN (4, 9)") || tampering.contains("index = 2");
         assert!(others == 0 || pairs, "{tampering}: {report:#?}");
-        restore(&server).await;
+        bring_back(&server, &TABLES).await;
     }
     assert!(walk(&server, &policy).await.is_clean());
 }
@@ -299,7 +285,7 @@ async fn a_log_rebuilt_without_the_key_contradicts_what_was_signed(server: Arc<S
     record(&server).await;
     let policy = policy(&server).await;
     let seen = walk(&server, &policy).await.verified;
-    keep(&server).await;
+    keep(&server, &TABLES).await;
     rebuild(&server).await;
     let report = walk(&server, &policy).await;
     let [finding] = report.findings.as_slice() else { panic!("{report:#?}") };
@@ -311,19 +297,16 @@ async fn a_log_rebuilt_without_the_key_contradicts_what_was_signed(server: Arc<S
     assert!(report.is_clean() && report.unchecked[0].contains("no checkpoint"), "{report:?}");
     let report = walk_of(&server, "default", Trusted { policy: Some(&policy), seen: seen.as_deref() }).await;
     assert!(report.findings[0].what.contains("verified last time"), "{report:?}");
-    restore(&server).await;
+    bring_back(&server, &TABLES).await;
 }
 
 async fn a_log_set_back_contradicts_what_was_signed(server: Arc<Server>) {
     record(&server).await;
     let policy = policy(&server).await;
-    keep(&server).await;
+    keep(&server, &TABLES).await;
     server.client.post("/events").json(event("later")).send().await.json(201);
     let seen = store_checkpoint(&server).await;
-    for table in ["heads", "events", "tiles", "idempotency"] {
-        let restore = format!("TRUNCATE {table}; INSERT INTO {table} SELECT * FROM kept_{table}");
-        sqlx::raw_sql(AssertSqlSafe(restore)).execute(&server.database).await.unwrap();
-    }
+    bring_back(&server, &["heads", "events", "tiles", "idempotency"]).await;
     let report = walk(&server, &policy).await;
     assert!(report.findings[0].what.contains("its end was cut off"), "{report:?}");
     // A whole backup knows nothing of it.
