@@ -15,6 +15,7 @@ pub mod store;
 // What the service does.
 pub mod access;
 pub mod auth;
+pub mod checks;
 pub mod ingest;
 pub mod integrity;
 pub mod lifecycle;

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// From the bottom up. A module uses those of the lines above it, and none of its own line.
-const LAYERS: [&[&str]; 13] = [
+const LAYERS: [&[&str]; 14] = [
     &["json", "merkle"],
     &["event", "tlog"],
     &["query", "verify"],
@@ -14,6 +14,7 @@ const LAYERS: [&[&str]; 13] = [
     &["integrity", "walk"],
     &["ingest", "lifecycle"],
     &["access"],
+    &["checks"],
     &["api"],
     &["config"],
     &["telemetry"],

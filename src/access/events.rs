@@ -10,10 +10,13 @@ use super::KEY_PREFIX;
 use crate::auth::{DEFAULT_TENANT, Denial, FailedLogin, Occurrences, Times, Wanted};
 use crate::event::{Field, Invalid, Level, NewEvent, Outcome, Payload, Timestamp};
 use crate::store::service_events::ServiceEvent;
+use crate::walk::{Report, Verdict};
 
 pub(super) const SOURCE: &str = "eventlogger";
 /// Whoever has no name, and whoever is several.
 const ANONYMOUS: &str = "anonymous";
+/// Findings that an event about a check repeats.
+const FINDINGS_TOLD: usize = 20;
 pub(super) const SYSTEM: &str = "system";
 
 pub(super) type Refused = (Vec<Occurrences<FailedLogin>>, Vec<Occurrences<Denial>>);
@@ -123,6 +126,35 @@ pub(super) fn access_denied(denied: &Occurrences<Denial>) -> NewEvent {
     };
     let message = format!("{} of `{user}`{} denied: {why}.", count(times.count, "request"), from(*address));
     refused("eventlogger.access_denied", user, *address, message, data, times)
+}
+
+/// That a whole log was checked, by whom and with what result.
+pub fn log_checked(user: &str, report: &Report) -> NewEvent {
+    let findings = report.findings.len() as u64 + report.more_findings;
+    let (level, outcome, result) = match report.verdict() {
+        Verdict::Verified => (Level::Notice, Outcome::Success, "verified".to_owned()),
+        Verdict::Incomplete => (Level::Warn, Outcome::Unknown, "not everything could be checked".to_owned()),
+        Verdict::Findings => (Level::Critical, Outcome::Failure, count(findings, "finding")),
+    };
+    let first: Vec<_> = report.findings.iter().take(FINDINGS_TOLD).map(ToString::to_string).collect();
+    let data = json!({
+        "verdict": report.verdict(),
+        "entries_checked": report.entries_checked,
+        "root": report.root,
+        "findings": findings,
+        "first_findings": first,
+        "unchecked": report.unchecked,
+    });
+    NewEvent {
+        level: Some(level),
+        outcome: Some(outcome),
+        message: Some(text(
+            Field::Message,
+            format!("The log of {} entries was checked: {result}.", report.size),
+        )),
+        payload: payload(&data),
+        ..event("eventlogger.log_checked", user, OffsetDateTime::now_utc())
+    }
 }
 
 /// Whose log there is not is told apart from a namesake in `default`: no name holds a `/`.

@@ -4,6 +4,7 @@ mod accounts;
 mod batch;
 pub mod body;
 pub mod caller;
+mod checking;
 mod docs;
 mod events;
 pub mod health;
@@ -40,6 +41,7 @@ use tokio::sync::watch;
 use self::{
     batch::BatchApi,
     caller::Authenticator,
+    checking::CheckingApi,
     events::EventsApi,
     health::{HealthApi, Probe},
     integrity::IntegrityApi,
@@ -61,8 +63,8 @@ use self::{
     users::UsersApi,
 };
 use crate::{
-    auth::Auth, ingest::Ingest, integrity::Integrity, metrics::Metrics, query::cursor::CursorKey,
-    store::Store,
+    auth::Auth, checks::Checks, ingest::Ingest, integrity::Integrity, metrics::Metrics,
+    query::cursor::CursorKey, store::Store,
 };
 
 pub use self::middleware::limits::Limits;
@@ -99,6 +101,7 @@ pub struct ApiState {
 pub struct Log {
     pub ingest: Arc<Ingest>,
     pub integrity: Arc<Integrity>,
+    pub checks: Arc<Checks>,
     pub store: Store,
     /// Seals cursors; the same for all instances.
     pub cursors: CursorKey,
@@ -121,6 +124,7 @@ type Operations = (
     QueryApi,
     RedactionApi,
     IntegrityApi,
+    CheckingApi,
     TlogApi,
     UsersApi,
     TokensApi,
@@ -139,6 +143,7 @@ fn operations(state: &ApiState, log: Log, auth: &Arc<Auth>) -> Operations {
         QueryApi::new(log.store.query.clone(), log.cursors),
         RedactionApi { recording, reads: log.store.query.clone() },
         IntegrityApi { integrity: Arc::clone(&log.integrity), reads: log.store.query.clone() },
+        CheckingApi { checks: log.checks, reads: log.store.query.clone() },
         TlogApi::new(log.integrity, log.store),
         UsersApi { auth: Arc::clone(auth) },
         TokensApi { auth: Arc::clone(auth) },

@@ -16,6 +16,7 @@ use crate::access::{self, AccessEvents, Instance, Kinds, Sources};
 use crate::api::serve::Front;
 use crate::api::{self, ApiState};
 use crate::auth::{self, Auth};
+use crate::checks::Checks;
 use crate::config::{self, AccessKind, Config};
 use crate::ingest::{self, Ingest};
 use crate::integrity::Integrity;
@@ -122,12 +123,15 @@ impl App {
                 &self.places,
             )),
             metrics: Arc::clone(&self.metrics),
-            draining: stopping,
+            draining: stopping.clone(),
             settings: Arc::new(api_settings(&self.config)),
         };
+        let (ingest, integrity_of) = (Arc::clone(&self.ingest), Arc::clone(&self.integrity));
+        let checks = Checks::new(store.clone(), integrity_of, ingest, stopping);
         let log = api::Log {
             ingest: Arc::clone(&self.ingest),
             integrity: Arc::clone(&self.integrity),
+            checks: Arc::new(checks),
             store: store.clone(),
             cursors: CursorKey::new(self.cursor_key),
         };

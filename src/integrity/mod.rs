@@ -20,7 +20,7 @@ use crate::merkle::{Hash, empty_root, root_nodes, tiles_needed, verify_consisten
 use crate::store::log::{self, Head};
 use crate::store::principals::{DEFAULT_TENANT, find_tenant};
 use crate::store::{Store, checkpoints, log_keys, settings, tree};
-use crate::tlog::{Checkpoint, SigningKey, VerifierKey};
+use crate::tlog::{Checkpoint, Policy, SigningKey, VerifierKey};
 use latch::Latch;
 
 pub use key::{KeyError, KeySource};
@@ -179,6 +179,17 @@ impl Integrity {
         // Without the key nothing could be told of what the files say.
         self.key.as_ref().map_err(Arc::clone)?;
         self.latch.read(tenant, |note| self.open_note(tenant, note))
+    }
+
+    /// This installation's keys of a log, for some of its epochs, as a policy.
+    pub fn policy(&self, tenant: &Tenant, epochs: impl IntoIterator<Item = i32>) -> Result<Policy, Refusal> {
+        let mut text = String::new();
+        for epoch in epochs {
+            text += &format!("log {}\n", self.signer(tenant, epoch)?.verifier());
+        }
+        text += "quorum none\n";
+        Ok(Policy::parse(text.as_bytes())
+            .unwrap_or_else(|_| unreachable!("each log has a sound key of its own")))
     }
 
     /// Remembers what was signed, before anybody else gets to see it; returns the furthest that is known then. If that

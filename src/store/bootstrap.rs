@@ -61,6 +61,7 @@ pub async fn open(access: &Access, options: OpenOptions) -> Result<Store, StoreE
     Ok(Store {
         ingest: access.ingest_pool(privileges, options.pools),
         query: access.query_pool(privileges, options.pools),
+        checks: access.check_pool(privileges, options.pools),
         control: access.control_pool(privileges, options.pools),
         facts: Facts { server_version, privileges, volatile },
     })

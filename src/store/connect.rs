@@ -104,6 +104,17 @@ impl Access {
         self.pool(Identity::Reader, privileges, sizes.query, sizes, options)
     }
 
+    /// For checks of whole logs, one at a time: a session that reads, and one that settles doubts meanwhile.
+    pub(super) fn check_pool(&self, privileges: Privileges, sizes: PoolSizes) -> PgPool {
+        let timeout = sizes.query_timeout.as_millis().to_string();
+        let options = self.as_identity(Identity::Reader).options([
+            ("default_transaction_read_only", "on"),
+            ("statement_timeout", timeout.as_str()),
+            ("jit", "off"),
+        ]);
+        self.pool(Identity::Reader, privileges, 2, sizes, options)
+    }
+
     pub(super) fn control_pool(&self, privileges: Privileges, sizes: PoolSizes) -> PgPool {
         let timeout = sizes.query_timeout.as_millis().to_string();
         let options = self.owner().options([("statement_timeout", timeout.as_str()), ("lock_timeout", "2s")]);

@@ -26,13 +26,15 @@ use sqlx::PgPool;
 pub use connect::{Access, Login, PoolSizes};
 pub use read::{bounded, living_session};
 
-/// Three small pools, so that neither a slow query nor a flood of writes can starve the others.
+/// Small pools, so that neither a slow query nor a flood of writes can starve the others.
 #[derive(Clone, Debug)]
 pub struct Store {
     /// As the writer: INSERT events and tiles, UPDATE heads.
     pub ingest: PgPool,
     /// As the reader: SELECT only, read-only transactions, bounded statements.
     pub query: PgPool,
+    /// As the reader, for checks of whole logs, which go on for long; connected only while there are some.
+    pub checks: PgPool,
     /// As the owner: users, tokens, settings, partitions, maintenance.
     pub control: PgPool,
     pub facts: Facts,
@@ -92,6 +94,6 @@ pub enum StoreError {
 impl Store {
     /// Closes all connections, after the statements under way.
     pub async fn close(&self) {
-        tokio::join!(self.ingest.close(), self.query.close(), self.control.close());
+        tokio::join!(self.ingest.close(), self.query.close(), self.checks.close(), self.control.close());
     }
 }

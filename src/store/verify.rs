@@ -6,13 +6,14 @@ use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArgumentBuffer, PgTypeInfo, PgValueRef};
 use sqlx::types::ipnetwork::IpNetwork;
-use sqlx::{Decode, Encode, PgConnection, PgPool, Postgres, Transaction, Type};
+use sqlx::{Decode, Encode, PgConnection, PgExecutor, PgPool, Postgres, Transaction, Type};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::values::{signed, unsigned};
 use crate::event::{Envelope, Level, Outcome, Timestamp};
 use crate::merkle::TileId;
+use crate::query::compile::id_millisecond;
 use crate::verify::log::{Head, StoredHead, StoredTile};
 use crate::verify::row::{Columns, Doubt, Redaction, Row, Scope, Typed};
 
@@ -87,6 +88,22 @@ pub async fn head(connection: &mut PgConnection, tenant_id: i32) -> Result<Optio
 /// Rows of a batch: enough that asking for them costs nothing, few enough to be found by the index.
 pub const BATCH: usize = 10_000;
 
+/// Rows with all that is checked of them, out of what the rest of the statement names.
+macro_rules! stored_rows {
+    ($connection:expr, $from:tt, $($argument:expr),*) => {
+        sqlx::query_as!(
+            Stored,
+            r#"SELECT seq, received_at AS "received_at: Micros", id, kind, envelope_v, projection_v,
+                      NULLIF(redaction, 'none') AS redaction, level, event_type, user_identity,
+                      "timestamp" AS "timestamp: Micros", source, outcome, target, message, ip, correlation_id,
+                      recorded_by, idempotency_key, entry, envelope_salt, payload_salt, lossy, payload,
+                      event_data::text AS projection "# + $from,
+            $($argument),*
+        )
+        .fetch($connection)
+    };
+}
+
 /// The rows after `after`, at most [`BATCH`]. By seq alone, in whatever partition a row lies: times are among what is
 /// checked.
 pub fn rows(
@@ -94,21 +111,43 @@ pub fn rows(
     tenant_id: i32,
     after: Position,
 ) -> impl Stream<Item = Result<(Position, Row), sqlx::Error>> {
-    sqlx::query_as!(
-        Stored,
-        r#"SELECT seq, received_at AS "received_at: Micros", id, kind, envelope_v, projection_v, NULLIF(redaction, 'none') AS redaction, level,
-                  event_type, user_identity, "timestamp" AS "timestamp: Micros", source, outcome, target, message,
-                  ip, correlation_id, recorded_by, idempotency_key, entry, envelope_salt, payload_salt, lossy,
-                  payload, event_data::text AS projection
-           FROM events
-           WHERE tenant_id = $1 AND seq >= $2 AND (seq, received_at) > ($2, $3)
-           ORDER BY seq, received_at LIMIT 10000"#,
+    let rows = stored_rows!(
+        connection,
+        "FROM events
+         WHERE tenant_id = $1 AND seq >= $2 AND (seq, received_at) > ($2, $3)
+         ORDER BY seq, received_at LIMIT 10000",
         tenant_id,
         after.seq,
         after.received_at as Micros
-    )
-    .fetch(connection)
-    .map_ok(|stored| (Position { seq: stored.seq, received_at: stored.received_at }, stored.into_row()))
+    );
+    rows.map_ok(|stored| (Position { seq: stored.seq, received_at: stored.received_at }, stored.into_row()))
+}
+
+/// The rows of these ids, each with its id; nothing of ids that the service did not make. In no order.
+pub fn rows_of(
+    connection: &mut PgConnection,
+    tenant_id: i32,
+    ids: &[Uuid],
+) -> impl Stream<Item = Result<(Uuid, Row), sqlx::Error>> {
+    let known = ids.iter().filter_map(|id| Some((*id, id_millisecond(*id)?)));
+    let (ids, times): (Vec<_>, Vec<_>) = known.unzip();
+    let (from, to): (Vec<_>, Vec<_>) =
+        times.into_iter().map(|(from, to)| (OffsetDateTime::from(from), OffsetDateTime::from(to))).unzip();
+    // OFFSET 0 keeps the planner from reading the whole table for a long list.
+    let rows = stored_rows!(
+        connection,
+        "FROM UNNEST($2::uuid[], $3::timestamptz[], $4::timestamptz[]) AS asked (asked_id, asked_from, asked_to)
+         CROSS JOIN LATERAL (
+             SELECT * FROM events
+             WHERE tenant_id = $1 AND id = asked_id AND received_at >= asked_from AND received_at < asked_to
+             OFFSET 0
+         ) AS found",
+        tenant_id,
+        &ids,
+        &from,
+        &to
+    );
+    rows.map_ok(|stored| (stored.id, stored.into_row()))
 }
 
 struct Stored {
@@ -296,7 +335,7 @@ pub async fn checkpoints(
 }
 
 /// For each doubt whether it is one and the same value.
-pub async fn settle(pool: &PgPool, doubts: &[&Doubt]) -> Result<Vec<bool>, sqlx::Error> {
+pub async fn settle<'c>(executor: impl PgExecutor<'c>, doubts: &[&Doubt]) -> Result<Vec<bool>, sqlx::Error> {
     let expected: Vec<&str> = doubts.iter().map(|doubt| doubt.expected.as_str()).collect();
     let stored: Vec<&str> = doubts.iter().map(|doubt| doubt.stored.as_str()).collect();
     sqlx::query_scalar!(
@@ -305,6 +344,6 @@ pub async fn settle(pool: &PgPool, doubts: &[&Doubt]) -> Result<Vec<bool>, sqlx:
         &expected as &[&str],
         &stored as &[&str]
     )
-    .fetch_all(pool)
+    .fetch_all(executor)
     .await
 }

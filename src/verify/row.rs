@@ -21,6 +21,16 @@ pub struct Row {
     pub columns: Option<Box<Columns>>,
 }
 
+impl Row {
+    /// About how much memory it takes.
+    pub fn bytes(&self) -> usize {
+        let content = |columns: &Columns| {
+            columns.payload.as_ref().map_or(0, Vec::len) + columns.projection.as_ref().map_or(0, String::len)
+        };
+        size_of::<Self>() + size_of::<Columns>() + self.columns.as_deref().map_or(0, content)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Columns {
     /// Microseconds since 1970; whatever was stored.
@@ -128,6 +138,16 @@ fn open(row: Row, printer: &mut jsonb::Printer) -> Opened {
 }
 
 impl Opened {
+    /// Takes back the doubts that turned out to be the same value; of those that have one, in their order.
+    pub fn settle<'a>(rows: impl IntoIterator<Item = &'a mut Self>, same: Vec<bool>) {
+        let mut same = same.into_iter();
+        for row in rows {
+            if row.doubt.is_some() && same.next() == Some(true) {
+                row.doubt = None;
+            }
+        }
+    }
+
     fn fault(&mut self, what: impl Into<String>) {
         self.faults.push(what.into());
     }

@@ -20,7 +20,7 @@ use crate::merkle::TileId;
 use crate::store::log_keys;
 use crate::store::verify::{self, BATCH, Position, StoredCheckpoint};
 use crate::verify::log::{Expected, Log, Outcome, StoredTile};
-use crate::verify::row::{Columns, Opened, Opener, Row};
+use crate::verify::row::{Opened, Opener, Row};
 use crate::verify::signed::Keys;
 use crate::verify::{Culprit, Findings};
 
@@ -195,7 +195,7 @@ impl Opening {
     }
 
     async fn add(&mut self, row: Row, room: &Arc<Semaphore>) {
-        self.bytes += size_of_row(&row);
+        self.bytes += row.bytes();
         self.rows.push(row);
         if self.rows.len() == CHUNK_ROWS || self.bytes >= CHUNK_BYTES {
             self.dispatch(room).await;
@@ -224,13 +224,6 @@ impl Opening {
     }
 }
 
-fn size_of_row(row: &Row) -> usize {
-    let content = |columns: &Columns| {
-        columns.payload.as_ref().map_or(0, Vec::len) + columns.projection.as_ref().map_or(0, String::len)
-    };
-    size_of::<Row>() + size_of::<Columns>() + row.columns.as_deref().map_or(0, content)
-}
-
 async fn open_chunk(pool: PgPool, rows: Vec<Row>) -> Result<Vec<Opened>, sqlx::Error> {
     let opened = tokio::task::spawn_blocking(|| {
         let mut opener = Opener::default();
@@ -241,13 +234,8 @@ async fn open_chunk(pool: PgPool, rows: Vec<Row>) -> Result<Vec<Opened>, sqlx::E
     if doubts.is_empty() {
         return Ok(opened);
     }
-    let mut same = verify::settle(&pool, &doubts).await?.into_iter();
-    for opened in &mut opened {
-        // What turns out to be the same value is none.
-        if opened.doubt.is_some() && same.next() == Some(true) {
-            opened.doubt = None;
-        }
-    }
+    let same = verify::settle(&pool, &doubts).await?;
+    Opened::settle(&mut opened, same);
     Ok(opened)
 }
 

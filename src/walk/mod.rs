@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod database;
+pub mod reconcile;
 pub mod server;
 pub mod state;
 
@@ -50,6 +51,16 @@ pub struct Trusted<'a> {
     pub seen: Option<&'a str>,
 }
 
+/// How a walk turned out; the worse the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Verified,
+    /// Nothing is wrong, as far as could be seen, and not everything could be.
+    Incomplete,
+    Findings,
+}
+
 /// What a walk through one log came to.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -92,6 +103,14 @@ impl Report {
             unchecked: outcome.unchecked,
             notes: Vec::new(),
             verified: None,
+        }
+    }
+
+    pub fn verdict(&self) -> Verdict {
+        match (self.is_clean(), self.unchecked.is_empty()) {
+            (false, _) => Verdict::Findings,
+            (true, false) => Verdict::Incomplete,
+            (true, true) => Verdict::Verified,
         }
     }
 

@@ -12,6 +12,7 @@
 
 mod auditor;
 mod changes;
+mod checking;
 mod evidence;
 mod harness;
 mod http;
@@ -80,6 +81,7 @@ fn main() -> ExitCode {
         compressed_bodies::trials(&world),
         connections::trials(&world),
         credentials::trials(&world),
+        checking::trials(&world),
         differential::trials(&world),
         docs_page::trials(&world),
         epochs::trials(&world),

@@ -68,7 +68,9 @@ impl Limits {
             "/events" | "/log" => {
                 BodyLimit { bytes: self.event_body_bytes, setting: "limits.event_body_bytes" }
             }
-            "/events/batch" => BodyLimit { bytes: self.batch_body_bytes, setting: "limits.batch_body_bytes" },
+            "/events/batch" | "/integrity/reconcile" => {
+                BodyLimit { bytes: self.batch_body_bytes, setting: "limits.batch_body_bytes" }
+            }
             _ => BodyLimit { bytes: self.query_body_bytes, setting: "limits.query_body_bytes" },
         }
     }

@@ -62,7 +62,12 @@ fn possible(path: &str, operation: &Map<String, Value>) -> BTreeSet<u16> {
         // It records, though it has no body.
         statuses.extend([409, 422]);
     }
-    let manages = operation.get("x-role").is_some_and(|role| role != "writer" && role != "reader");
+    if operation.get("operationId").is_some_and(|id| id == "start_log_check") {
+        // It takes no body, and whoever sends one is told so if it is large.
+        statuses.insert(413);
+    }
+    let manages =
+        operation.get("x-role").is_some_and(|role| role != "writer" && role != "reader" && role != "auditor");
     let changes = operation.contains_key("requestBody") || answers_nothing(operation);
     if manages && changes {
         statuses.insert(409);

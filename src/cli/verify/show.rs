@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use crate::cli::{Failure, print};
-use crate::walk::{Progress, Report};
+use crate::walk::{Progress, Report, Verdict};
 
 const ON_A_TERMINAL_EVERY: Duration = Duration::from_millis(250);
 const ELSEWHERE_EVERY: Duration = Duration::from_secs(10);
@@ -68,31 +68,29 @@ fn line(log: &str, done: u64, total: u64, elapsed: Duration) -> String {
 
 /// Prints the reports; the error says by its kind how they turned out.
 pub(super) fn conclude(reports: &[Report], as_json: bool) -> Result<(), Failure> {
-    // Nothing is not verified.
-    if reports.is_empty() {
-        return Err(Failure::Failed(anyhow::anyhow!("there is no log in this database")));
-    }
     let findings: u64 =
         reports.iter().map(|report| report.findings.len() as u64 + report.more_findings).sum();
-    let incomplete = reports.iter().any(|report| !report.unchecked.is_empty());
+    // Nothing is not verified.
+    let worst = reports.iter().map(Report::verdict).max();
+    let verdict =
+        worst.ok_or_else(|| Failure::Failed(anyhow::anyhow!("there is no log in this database")))?;
     if as_json {
-        let verdict = match (findings, incomplete) {
-            (1.., _) => "findings",
-            (0, true) => "incomplete",
-            (0, false) => "verified",
-        };
         let text = serde_json::to_string_pretty(&json!({"verdict": verdict, "logs": reports}));
         print(&(text.map_err(anyhow::Error::from)? + "\n"))?;
     } else {
         print(&reports.iter().map(text).collect::<String>())?;
     }
-    match (findings, incomplete) {
-        (0, false) => Ok(()),
-        (0, true) => {
+    match (verdict, findings) {
+        (Verdict::Verified, _) => Ok(()),
+        (Verdict::Incomplete, _) => {
             Err(Failure::Incomplete("nothing wrong was found, but not everything was checked".to_owned()))
         }
-        (1, _) => Err(Failure::Refuted(anyhow::anyhow!("1 finding: this is not what was recorded"))),
-        (n, _) => Err(Failure::Refuted(anyhow::anyhow!("{n} findings: this is not what was recorded"))),
+        (Verdict::Findings, 1) => {
+            Err(Failure::Refuted(anyhow::anyhow!("1 finding: this is not what was recorded")))
+        }
+        (Verdict::Findings, n) => {
+            Err(Failure::Refuted(anyhow::anyhow!("{n} findings: this is not what was recorded")))
+        }
     }
 }
 
@@ -100,10 +98,10 @@ fn text(report: &Report) -> String {
     let mut text = String::new();
     let log = &report.log;
     let root = report.root.as_ref().map_or_else(String::new, |root| format!(", root {root}"));
-    let verdict = match (report.is_clean(), report.unchecked.is_empty()) {
-        (false, _) => "NOT AS IT WAS RECORDED",
-        (true, false) => "nothing wrong found, not everything checked",
-        (true, true) => "verified",
+    let verdict = match report.verdict() {
+        Verdict::Findings => "NOT AS IT WAS RECORDED",
+        Verdict::Incomplete => "nothing wrong found, not everything checked",
+        Verdict::Verified => "verified",
     };
     let entries = match report.entries_checked {
         checked if checked == report.size => format!("{checked} entries"),
