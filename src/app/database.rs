@@ -73,8 +73,16 @@ async fn open(config: &Config, may_join: bool) -> Result<Database, AppError> {
     Ok(Database { store, cluster })
 }
 
-/// What signs the logs of the database.
+/// For commands: what signs the logs of the database. Beside a running service its latch is only read.
 pub async fn open_integrity(store: &Store, config: &Config) -> Result<Integrity, AppError> {
+    integrity(store, config, true).await
+}
+
+pub(super) async fn integrity_to_serve(store: &Store, config: &Config) -> Result<Integrity, AppError> {
+    integrity(store, config, false).await
+}
+
+async fn integrity(store: &Store, config: &Config, may_join: bool) -> Result<Integrity, AppError> {
     let key = match config.integrity.signing_key.is_empty() {
         true => KeySource::File(config.data_dir.join("signing-key")),
         false => KeySource::Given(config.integrity.signing_key.reveal().to_owned().into()),
@@ -84,6 +92,7 @@ pub async fn open_integrity(store: &Store, config: &Config) -> Result<Integrity,
         origin: config.integrity.origin.clone(),
         key,
         latch_folders: iter::once(own_folder).chain(config.integrity.second_latch_dir.clone()).collect(),
+        may_join,
     };
     Ok(Integrity::open(store.clone(), settings).await?)
 }

@@ -9,9 +9,9 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::database::open_to_serve;
+use super::database::{integrity_to_serve, open_to_serve};
 use super::probe::ServiceProbe;
-use super::{AppError, Database, ensure_first_user, open_integrity};
+use super::{AppError, Database, ensure_first_user};
 use crate::access::{self, AccessEvents, Instance, Kinds, Sources};
 use crate::api::serve::Front;
 use crate::api::{self, ApiState};
@@ -63,7 +63,7 @@ pub async fn build(config: Config) -> Result<App, AppError> {
     let cursor_key = shared_key(store, CURSOR_KEY).await?;
     let metrics = Arc::new(Metrics::new());
     let auth = Auth::new(store.control.clone(), auth_settings(&config))?;
-    let integrity = Arc::new(open_integrity(store, &config).await?);
+    let integrity = Arc::new(integrity_to_serve(store, &config).await?);
     let limits = ingest_limits(&config);
     let ingest = Ingest::new(store.clone(), Arc::clone(&integrity), limits, Arc::clone(&metrics));
     let ingest = Arc::new(ingest);

@@ -4,16 +4,19 @@
 //! One file for each log, with two places of fixed size. They are written in turn, so that a write that is cut short
 //! leaves the other whole; which is whole, its signature tells. Before an answer the checkpoint is in the file, and
 //! outlives this process; within a second it is on disk, and outlives the machine.
+//!
+//! A folder belongs to one process, by a lock that ends with it: two would overwrite each other's places. A command
+//! beside a running service only reads; the service learns from the database what the command signed.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Refusal, SignedHead};
+use super::{IntegrityError, Refusal, SignedHead};
 use crate::auth::Tenant;
 use crate::merkle::Hash;
 
@@ -24,14 +27,21 @@ const FILLER: u8 = b'\n';
 /// How often a log's checkpoint is stored in the database.
 const STORE_EVERY: Duration = Duration::from_mins(1);
 
+/// What is locked in a folder. No tenant is called so.
+const LOCK: &str = ".lock";
+
 pub(super) struct Latch {
     folders: Vec<PathBuf>,
+    /// The locks of the folders, held as long as this lives; `None` if another process holds them.
+    held: Option<Vec<File>>,
     logs: Mutex<HashMap<i32, Arc<Mutex<Log>>>>,
 }
 
 /// What is known of one log.
 struct Log {
     files: Vec<PathBuf>,
+    /// They are another process's.
+    only_read: bool,
     /// Whether the files have been looked into.
     read: bool,
     furthest: Option<SignedHead>,
@@ -45,11 +55,14 @@ struct Log {
 }
 
 impl Latch {
-    pub(super) fn open(folders: Vec<PathBuf>) -> Result<Self, (PathBuf, io::Error)> {
-        for folder in &folders {
-            fs::create_dir_all(folder).map_err(|error| (folder.clone(), error))?;
-        }
-        Ok(Self { folders, logs: Mutex::default() })
+    /// `may_join`: folders that another process holds are read, and not written to.
+    pub(super) fn open(folders: Vec<PathBuf>, may_join: bool) -> Result<Self, IntegrityError> {
+        let locks: Result<Vec<_>, _> = folders.iter().map(|folder| hold(folder)).collect();
+        let held = match locks {
+            Err(IntegrityError::LatchInUse { .. }) if may_join => None,
+            locks => Some(locks?),
+        };
+        Ok(Self { folders, held, logs: Mutex::default() })
     }
 
     /// The furthest checkpoint of a log. `open` checks one that is read from a file.
@@ -112,6 +125,7 @@ impl Latch {
             let files = self.folders.iter().map(|folder| folder.join(&tenant.name)).collect();
             Arc::new(Mutex::new(Log {
                 files,
+                only_read: self.held.is_none(),
                 read: false,
                 furthest: None,
                 place: 0,
@@ -152,6 +166,9 @@ impl Log {
     }
 
     fn write(&mut self) -> Result<(), Refusal> {
+        if self.only_read {
+            (self.written, self.synced) = (true, true);
+        }
         let Some(head) = self.furthest.as_ref().filter(|_| !self.written) else { return Ok(()) };
         let mut place = head.note.as_bytes().to_vec();
         place.resize(PLACE_BYTES, FILLER);
@@ -212,6 +229,18 @@ fn places(
     match found {
         [None, None] if !is_blank => Err(Refusal::Unreadable { file: file.to_owned() }),
         found => Ok(found),
+    }
+}
+
+fn hold(folder: &Path) -> Result<File, IntegrityError> {
+    let failed = |source| IntegrityError::Folder { folder: folder.to_owned(), source };
+    fs::create_dir_all(folder).map_err(failed)?;
+    let options = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).clone();
+    let lock = options.open(folder.join(LOCK)).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(IntegrityError::LatchInUse { folder: folder.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }
 

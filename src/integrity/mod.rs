@@ -9,10 +9,10 @@ mod prove;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::{PgConnection, PgPool};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::warn;
 
 use crate::auth::Tenant;
@@ -30,6 +30,8 @@ pub use prove::{ConsistencyProof, ProveError, Proved};
 const BASE: &str = "origin";
 /// How often what was signed is put on disk, and looked through for checkpoints to store.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
+/// How long a service waits for the one before it to let go of the latch.
+const PREDECESSOR_MAY_TAKE: Duration = Duration::from_secs(3);
 
 #[derive(Clone)]
 pub struct Settings {
@@ -38,6 +40,8 @@ pub struct Settings {
     pub key: KeySource,
     /// Where what was signed is remembered; each folder has all of it.
     pub latch_folders: Vec<PathBuf>,
+    /// Folders that another process holds are read, and not written to.
+    pub may_join: bool,
 }
 
 /// A tree head and its signature.
@@ -116,8 +120,14 @@ pub enum IntegrityError {
     Key(#[from] KeyError),
     #[error("the operating system gives no random numbers: {0}")]
     Random(#[from] getrandom::Error),
-    #[error("cannot make the folder {} for what was signed: {source}", folder.display())]
+    #[error("cannot use the folder {} for what was signed: {source}", folder.display())]
     Folder { folder: PathBuf, source: std::io::Error },
+    #[error(
+        "another EventLogger keeps what it signs in {}: every instance needs a data folder (data_dir) and, where it \
+         is set, an integrity.second_latch_dir of its own",
+        folder.display()
+    )]
+    LatchInUse { folder: PathBuf },
 }
 
 /// Signs, remembers and proves, for all logs of the installation.
@@ -137,8 +147,7 @@ impl Integrity {
         if let Err(error) = &key {
             tracing::error!(%error, "nothing can be recorded: {error}");
         }
-        let latch = Latch::open(settings.latch_folders)
-            .map_err(|(folder, source)| IntegrityError::Folder { folder, source })?;
+        let latch = open_latch(&settings).await?;
         Ok(Self { store, base, key, latch })
     }
 
@@ -378,6 +387,19 @@ async fn root_at(connection: &mut PgConnection, tenant_id: i32, size: u64) -> Re
     }
     let tiles = tree::tiles(connection, tenant_id, size, tiles_needed(nodes.iter().copied())).await?;
     tiles.fold(&nodes).ok_or_else(|| sqlx::Error::Decode("the stored tiles do not make a tree".into()))
+}
+
+/// A service that is just ending is waited for.
+async fn open_latch(settings: &Settings) -> Result<Latch, IntegrityError> {
+    let given_up = Instant::now() + PREDECESSOR_MAY_TAKE;
+    loop {
+        match Latch::open(settings.latch_folders.clone(), settings.may_join) {
+            Err(IntegrityError::LatchInUse { .. }) if Instant::now() < given_up => {
+                sleep(PREDECESSOR_MAY_TAKE / 50).await;
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// What the names of all logs begin with: settled by the first instance to start.

@@ -85,7 +85,7 @@ async fn a_declared_loss_begins_an_epoch_that_every_instance_goes_on_with(server
     assert_eq!(keys["keys"][0]["retired_at_size"], 255);
     // After a restart as well.
     server.stop().await;
-    let restarted = server.another_instance().await;
+    let restarted = server.start_again().await;
     check_receipt(&record(&restarted, 1).await[0]["receipt"], None, &new_key);
     restarted.stop().await;
     other.stop().await;

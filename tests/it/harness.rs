@@ -20,6 +20,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgPool};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use crate::http::Client;
 use crate::{auditor, changes};
@@ -218,11 +219,26 @@ impl Server {
         self.another_instance_with(|_| {}).await
     }
 
-    /// The same, configured otherwise.
+    /// The same, configured otherwise. It has a data folder of its own with a copy of the key.
     pub async fn another_instance_with(&self, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = self.config.clone();
+        config.data_dir = self.folder_for_another();
         change(&mut config);
         Self::run(config, self.database.clone()).await
+    }
+
+    /// The same instance again, after it was stopped.
+    pub async fn start_again(&self) -> Self {
+        Self::run(self.config.clone(), self.database.clone()).await
+    }
+
+    /// A data folder with a copy of the key.
+    pub fn folder_for_another(&self) -> PathBuf {
+        let own = &self.config.data_dir;
+        let folder = own.join(Uuid::now_v7().to_string());
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::copy(own.join("signing-key"), folder.join("signing-key")).expect("a key");
+        folder
     }
 
     /// The same with a latch of its own, as on another machine; and with the signing key if it was copied there.

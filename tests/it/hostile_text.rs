@@ -199,12 +199,11 @@ struct Service {
 impl Service {
     async fn start(server: &Server, format: &str) -> Self {
         let log = server.config.data_dir.join(format!("{format}.log"));
-        fs::create_dir_all(&server.config.data_dir).unwrap();
         let file = File::create(&log).unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_eventlogger"))
             .arg("serve")
             .env("EVENTLOGGER_DATABASE__URL", server.config.database.url.reveal())
-            .env("EVENTLOGGER_DATA_DIR", &server.config.data_dir)
+            .env("EVENTLOGGER_DATA_DIR", server.folder_for_another())
             .env("EVENTLOGGER_SERVER__LISTEN", "127.0.0.1:0")
             .env("EVENTLOGGER_LOG__FORMAT", format)
             .stdin(Stdio::null())

@@ -273,7 +273,7 @@ async fn a_database_that_was_set_back_is_not_written_to(server: Arc<Server>) {
     server.client.get("/integrity/checkpoint").send().await.problem(503, "database_behind");
     // After a restart, what was signed is known from the latch.
     server.stop().await;
-    let restarted = server.another_instance().await;
+    let restarted = server.start_again().await;
     assert_contradicted(&restarted).await;
     restarted.stop().await;
 }
@@ -310,7 +310,7 @@ async fn checkpoints_are_kept(server: Arc<Server>) {
     let vkey = vkey(&server).await;
     record_batch(&server, 3).await;
     server.stop().await;
-    let restarted = server.another_instance().await;
+    let restarted = server.start_again().await;
     let page = restarted.client.get("/integrity/checkpoints?limit=1").send().await.json(200);
     let kept: HashMap<u64, &Value> =
         page["checkpoints"].as_array().unwrap().iter().map(|it| (it["size"].as_u64().unwrap(), it)).collect();

@@ -17,6 +17,7 @@ use crate::http::Client;
 tests![
     eight_instances_start_at_once_on_an_empty_database,
     a_database_that_may_lose_commits_is_refused,
+    what_was_signed_is_kept_by_one_instance_in_one_folder,
     the_services_identities_can_change_nothing_that_is_recorded,
 ];
 
@@ -68,6 +69,24 @@ async fn eight_instances_start_at_once_on_an_empty_database(server: Arc<Server>)
     }
     auditor::audit(&database).await;
     database.close().await;
+}
+
+async fn what_was_signed_is_kept_by_one_instance_in_one_folder(server: Arc<Server>) {
+    let mut config: Config = server.config.clone();
+    config.integrity.second_latch_dir = Some(config.data_dir.join("latch"));
+    config.data_dir = config.data_dir.join("other");
+    std::fs::create_dir_all(&config.data_dir).unwrap();
+    std::fs::copy(server.config.data_dir.join("signing-key"), config.data_dir.join("signing-key")).unwrap();
+    let Err(error) = app::build(config.clone()).await else { panic!("two instances share a latch") };
+    let theirs = server.config.data_dir.join("latch").display().to_string();
+    assert!(
+        error.to_string().contains(&format!("another EventLogger keeps what it signs in {theirs}")),
+        "{error}"
+    );
+    // A command reads it.
+    app::open_integrity(&server.store, &config).await.unwrap();
+    config.integrity.second_latch_dir = None;
+    app::build(config).await.unwrap();
 }
 
 async fn a_database_that_may_lose_commits_is_refused(server: Arc<Server>) {
