@@ -4,6 +4,8 @@ use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -111,7 +113,7 @@ fn lock(data_dir: &Path, me: &Account) -> Result<File, ClusterError> {
         .custom_flags(libc::O_NOFOLLOW)
         .open(&path)
         .map_err(|e| unusable(data_dir, e, me))?;
-    match file.try_lock() {
+    match lock_patiently(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut pid = String::new();
@@ -124,6 +126,18 @@ fn lock(data_dir: &Path, me: &Account) -> Result<File, ClusterError> {
     let write = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     write.map_err(|e| ClusterError::io("write", path, e))?;
     Ok(file)
+}
+
+/// A process that is just being started has, until it becomes another program, all that its parent had open: a lock that
+/// was let go can be held that little longer.
+fn lock_patiently(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..10 {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(10)),
+            done => return done,
+        }
+    }
+    file.try_lock()
 }
 
 /// Makes the folder if need be, and it private to `owner`.
