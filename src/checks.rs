@@ -119,7 +119,7 @@ impl Checks {
     }
 
     async fn tell(&self, tenant: &Arc<Tenant>, check: &Check, report: &Report) {
-        let findings = report.findings.len() as u64 + report.more_findings;
+        let findings = report.findings_count();
         match report.verdict() {
             Verdict::Findings => error!(
                 tenant = tenant.name,

@@ -130,7 +130,7 @@ pub(super) fn access_denied(denied: &Occurrences<Denial>) -> NewEvent {
 
 /// That a whole log was checked, by whom and with what result.
 pub fn log_checked(user: &str, report: &Report) -> NewEvent {
-    let findings = report.findings.len() as u64 + report.more_findings;
+    let findings = report.findings_count();
     let (level, outcome, result) = match report.verdict() {
         Verdict::Verified => (Level::Notice, Outcome::Success, "verified".to_owned()),
         Verdict::Incomplete => (Level::Warn, Outcome::Unknown, "not everything could be checked".to_owned()),

@@ -92,27 +92,26 @@ impl Access {
     }
 
     pub(super) fn query_pool(&self, privileges: Privileges, sizes: PoolSizes) -> PgPool {
-        let timeout = sizes.query_timeout.as_millis().to_string();
-        let options = self.as_identity(Identity::Reader).options([
-            ("default_transaction_read_only", "on"),
-            ("statement_timeout", timeout.as_str()),
+        let options = self.reader(sizes).options([
             // Generic plans cannot see how common a value is, nor prune partitions while planning.
             ("plan_cache_mode", "force_custom_plan"),
             ("work_mem", "32MB"),
-            ("jit", "off"),
         ]);
         self.pool(Identity::Reader, privileges, sizes.query, sizes, options)
     }
 
     /// For checks of whole logs, one at a time: a session that reads, and one that settles doubts meanwhile.
     pub(super) fn check_pool(&self, privileges: Privileges, sizes: PoolSizes) -> PgPool {
+        self.pool(Identity::Reader, privileges, 2, sizes, self.reader(sizes))
+    }
+
+    fn reader(&self, sizes: PoolSizes) -> PgConnectOptions {
         let timeout = sizes.query_timeout.as_millis().to_string();
-        let options = self.as_identity(Identity::Reader).options([
+        self.as_identity(Identity::Reader).options([
             ("default_transaction_read_only", "on"),
             ("statement_timeout", timeout.as_str()),
             ("jit", "off"),
-        ]);
-        self.pool(Identity::Reader, privileges, 2, sizes, options)
+        ])
     }
 
     pub(super) fn control_pool(&self, privileges: Privileges, sizes: PoolSizes) -> PgPool {

@@ -114,6 +114,11 @@ impl Report {
         }
     }
 
+    /// How many there were, kept or not.
+    pub fn findings_count(&self) -> u64 {
+        self.findings.len() as u64 + self.more_findings
+    }
+
     /// Nothing is wrong, as far as could be seen.
     pub fn is_clean(&self) -> bool {
         self.findings.is_empty()

@@ -68,8 +68,7 @@ fn line(log: &str, done: u64, total: u64, elapsed: Duration) -> String {
 
 /// Prints the reports; the error says by its kind how they turned out.
 pub(super) fn conclude(reports: &[Report], as_json: bool) -> Result<(), Failure> {
-    let findings: u64 =
-        reports.iter().map(|report| report.findings.len() as u64 + report.more_findings).sum();
+    let findings: u64 = reports.iter().map(Report::findings_count).sum();
     // Nothing is not verified.
     let worst = reports.iter().map(Report::verdict).max();
     let verdict =
