@@ -81,6 +81,8 @@ record() {
 
 property() { systemctl show --property "$1" --value "$unit"; }
 
+is_another_than() { [[ $(property MainPID) != "$1" ]]; }
+
 # As deployments were before the service had a user of its own.
 deploy_as_root_once() {
     install -d -m 0711 "$data_dir" && install -d "$data_dir/bin"
@@ -132,7 +134,7 @@ check_deployment() {
     local pid
     pid=$(property MainPID)
     kill -KILL "$pid"
-    soon test "$(property MainPID)" != "$pid"
+    soon is_another_than "$pid"
     soon curl --fail "$url/health/ready"
     expect "it comes back after kill -9" '*1346*' "$(ask '/events/query?event_type=new')"
 
