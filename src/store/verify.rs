@@ -4,9 +4,11 @@
 use futures_util::{Stream, TryStreamExt};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
-use sqlx::postgres::{PgArgumentBuffer, PgTypeInfo, PgValueRef};
+use sqlx::postgres::{PgArgumentBuffer, PgRow, PgTypeInfo, PgValueRef};
 use sqlx::types::ipnetwork::IpNetwork;
-use sqlx::{Decode, Encode, PgConnection, PgExecutor, PgPool, Postgres, Transaction, Type};
+use sqlx::{
+    Decode, Encode, PgConnection, PgExecutor, PgPool, Postgres, Row as _, Transaction, Type, ValueRef as _,
+};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -62,6 +64,9 @@ pub async fn snapshot(pool: &PgPool) -> Result<Transaction<'static, Postgres>, s
     sqlx::query!("SET LOCAL statement_timeout = '10min'").execute(&mut *transaction).await?;
     sqlx::query!("SET LOCAL plan_cache_mode = force_custom_plan").execute(&mut *transaction).await?;
     sqlx::query!("SET LOCAL jit = off").execute(&mut *transaction).await?;
+    // Of a log that has just grown the planner knows nothing yet, and would sort all of it for each batch.
+    sqlx::query!("SET LOCAL enable_sort = off").execute(&mut *transaction).await?;
+    sqlx::query!("SET LOCAL enable_seqscan = off").execute(&mut *transaction).await?;
     Ok(transaction)
 }
 
@@ -88,19 +93,17 @@ pub async fn head(connection: &mut PgConnection, tenant_id: i32) -> Result<Optio
 /// Rows of a batch: enough that asking for them costs nothing, few enough to be found by the index.
 pub const BATCH: usize = 10_000;
 
-/// Rows with all that is checked of them, out of what the rest of the statement names.
-macro_rules! stored_rows {
-    ($connection:expr, $from:tt, $($argument:expr),*) => {
-        sqlx::query_as!(
-            Stored,
-            r#"SELECT seq, received_at AS "received_at: Micros", id, kind, envelope_v, projection_v,
-                      NULLIF(redaction, 'none') AS redaction, level, event_type, user_identity,
-                      "timestamp" AS "timestamp: Micros", source, outcome, target, message, ip, correlation_id,
-                      recorded_by, idempotency_key, entry, envelope_salt, payload_salt, lossy, payload,
-                      event_data::text AS projection "# + $from,
-            $($argument),*
+/// What is read of each row. It is decoded where the row is opened, and a walk over millions feels each allocation; so
+/// these are the only statements that the compiler has not held against the schema.
+macro_rules! select_stored {
+    ($from:literal) => {
+        concat!(
+            r#"SELECT seq, received_at, id, kind, envelope_v, projection_v, NULLIF(redaction, 'none'), entry,
+                      envelope_salt, payload, payload_salt, event_data::text, lossy, event_type, user_identity,
+                      "timestamp", source, level, outcome, target, message, ip, correlation_id, recorded_by,
+                      idempotency_key "#,
+            $from
         )
-        .fetch($connection)
     };
 }
 
@@ -110,60 +113,104 @@ pub fn rows(
     connection: &mut PgConnection,
     tenant_id: i32,
     after: Position,
-) -> impl Stream<Item = Result<(Position, Row), sqlx::Error>> {
-    let rows = stored_rows!(
-        connection,
+) -> impl Stream<Item = Result<StoredRow, sqlx::Error>> {
+    let statement = select_stored!(
         "FROM events
          WHERE tenant_id = $1 AND seq >= $2 AND (seq, received_at) > ($2, $3)
-         ORDER BY seq, received_at LIMIT 10000",
-        tenant_id,
-        after.seq,
-        after.received_at as Micros
+         ORDER BY seq, received_at LIMIT 10000"
     );
-    rows.map_ok(|stored| (Position { seq: stored.seq, received_at: stored.received_at }, stored.into_row()))
+    let rows = sqlx::query(statement).bind(tenant_id).bind(after.seq).bind(after.received_at);
+    rows.fetch(connection).map_ok(StoredRow)
 }
 
-/// The rows of these ids, each with its id; nothing of ids that the service did not make. In no order.
+/// The rows of these ids; nothing of ids that the service did not make. In no order.
 pub fn rows_of(
     connection: &mut PgConnection,
     tenant_id: i32,
     ids: &[Uuid],
-) -> impl Stream<Item = Result<(Uuid, Row), sqlx::Error>> {
+) -> impl Stream<Item = Result<StoredRow, sqlx::Error>> {
     let known = ids.iter().filter_map(|id| Some((*id, id_millisecond(*id)?)));
     let (ids, times): (Vec<_>, Vec<_>) = known.unzip();
     let (from, to): (Vec<_>, Vec<_>) =
         times.into_iter().map(|(from, to)| (OffsetDateTime::from(from), OffsetDateTime::from(to))).unzip();
     // OFFSET 0 keeps the planner from reading the whole table for a long list.
-    let rows = stored_rows!(
-        connection,
+    let statement = select_stored!(
         "FROM UNNEST($2::uuid[], $3::timestamptz[], $4::timestamptz[]) AS asked (asked_id, asked_from, asked_to)
          CROSS JOIN LATERAL (
              SELECT * FROM events
              WHERE tenant_id = $1 AND id = asked_id AND received_at >= asked_from AND received_at < asked_to
              OFFSET 0
-         ) AS found",
-        tenant_id,
-        &ids,
-        &from,
-        &to
+         ) AS found"
     );
-    rows.map_ok(|stored| (stored.id, stored.into_row()))
+    let rows = sqlx::query(statement).bind(tenant_id).bind(ids).bind(from).bind(to);
+    rows.fetch(connection).map_ok(StoredRow)
 }
 
-struct Stored {
-    seq: i64,
-    received_at: Micros,
-    id: Uuid,
-    kind: i16,
-    envelope_v: i16,
-    projection_v: i16,
-    /// `None` where nothing was redacted, which is said of every other row.
-    redaction: Option<String>,
-    level: Option<i16>,
+/// A row as it came from the database.
+#[derive(Debug)]
+pub struct StoredRow(PgRow);
+
+impl StoredRow {
+    pub fn position(&self) -> Result<Position, sqlx::Error> {
+        let received_at: Option<Micros> = self.0.try_get(1)?;
+        Ok(Position { seq: self.0.try_get(0)?, received_at: received_at.unwrap_or(Micros(i64::MAX)) })
+    }
+
+    /// About how much memory it takes.
+    pub fn bytes(&self) -> Result<usize, sqlx::Error> {
+        (0..self.0.len()).try_fold(size_of::<Row>() + size_of::<Columns>(), |sum, column| {
+            let value = self.0.try_get_raw(column)?;
+            Ok(sum + if value.is_null() { 0 } else { value.as_bytes().map_err(sqlx::Error::Decode)?.len() })
+        })
+    }
+
+    pub fn decode(&self) -> Result<Row, sqlx::Error> {
+        let mut cells = Cells { row: &self.0, next: 0 };
+        let seq: i64 = cells.take()?;
+        let received_at: Option<Micros> = cells.take()?;
+        let (id, kind, envelope_v, projection_v) =
+            (cells.take()?, cells.take()?, cells.take()?, cells.take()?);
+        let redaction: Option<String> = cells.take()?;
+        let entry: Option<Vec<u8>> = cells.take()?;
+        let columns = Columns {
+            received_at: received_at.map(|at| at.0),
+            id,
+            kind,
+            envelope_v,
+            projection_v,
+            redaction: redaction.map_or(Redaction::None, as_redaction),
+            envelope_salt: cells.take()?,
+            payload: cells.take()?,
+            payload_salt: cells.take()?,
+            projection: cells.take()?,
+            lossy: cells.take()?,
+            typed: TypedColumns::take(&mut cells)?.into_typed(),
+        };
+        // A negative seq is none of any log; behind every head it is reported as such.
+        let seq = u64::try_from(seq).unwrap_or(u64::MAX);
+        Ok(Row { seq, entry: entry.unwrap_or_default(), columns: Some(Box::new(columns)) })
+    }
+}
+
+/// The values of a row, in the order in which they were asked for.
+struct Cells<'r> {
+    row: &'r PgRow,
+    next: usize,
+}
+
+impl<'r> Cells<'r> {
+    fn take<T: Decode<'r, Postgres> + Type<Postgres>>(&mut self) -> Result<T, sqlx::Error> {
+        self.next += 1;
+        self.row.try_get(self.next - 1)
+    }
+}
+
+struct TypedColumns {
     event_type: Option<String>,
     user_identity: Option<String>,
     timestamp: Option<Micros>,
     source: Option<String>,
+    level: Option<i16>,
     outcome: Option<String>,
     target: Option<String>,
     message: Option<String>,
@@ -171,38 +218,27 @@ struct Stored {
     correlation_id: Option<String>,
     recorded_by: Option<String>,
     idempotency_key: Option<String>,
-    entry: Vec<u8>,
-    envelope_salt: Option<Vec<u8>>,
-    payload_salt: Option<Vec<u8>>,
-    lossy: Option<bool>,
-    payload: Option<Vec<u8>>,
-    projection: Option<String>,
 }
 
-impl Stored {
-    fn into_row(mut self) -> Row {
-        let columns = Columns {
-            received_at: self.received_at.0,
-            id: self.id,
-            kind: self.kind,
-            envelope_v: self.envelope_v,
-            projection_v: self.projection_v,
-            redaction: self.redaction.take().map_or(Redaction::None, redaction),
-            envelope_salt: self.envelope_salt.take(),
-            payload: self.payload.take(),
-            payload_salt: self.payload_salt.take(),
-            projection: self.projection.take(),
-            lossy: self.lossy,
-            typed: Typed::Absent,
-        };
-        // A negative seq is none of any log; behind every head it is reported as such.
-        let seq = u64::try_from(self.seq).unwrap_or(u64::MAX);
-        let entry = std::mem::take(&mut self.entry);
-        let typed = if self.has_no_typed_column() { Typed::Absent } else { self.into_typed() };
-        Row { seq, entry, columns: Some(Box::new(Columns { typed, ..columns })) }
+impl TypedColumns {
+    fn take(cells: &mut Cells<'_>) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            event_type: cells.take()?,
+            user_identity: cells.take()?,
+            timestamp: cells.take()?,
+            source: cells.take()?,
+            level: cells.take()?,
+            outcome: cells.take()?,
+            target: cells.take()?,
+            message: cells.take()?,
+            ip: cells.take()?,
+            correlation_id: cells.take()?,
+            recorded_by: cells.take()?,
+            idempotency_key: cells.take()?,
+        })
     }
 
-    fn has_no_typed_column(&self) -> bool {
+    fn are_absent(&self) -> bool {
         let texts = [
             &self.event_type,
             &self.user_identity,
@@ -221,6 +257,9 @@ impl Stored {
     }
 
     fn into_typed(self) -> Typed {
+        if self.are_absent() {
+            return Typed::Absent;
+        }
         self.into_envelope().map_or_else(Typed::Broken, |envelope| Typed::Whole(Box::new(envelope)))
     }
 
@@ -255,7 +294,7 @@ impl Stored {
     }
 }
 
-fn redaction(word: String) -> Redaction {
+fn as_redaction(word: String) -> Redaction {
     match word.as_str() {
         "payload" => Redaction::Removed(Scope::Payload),
         "all" => Redaction::Removed(Scope::All),

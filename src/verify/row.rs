@@ -21,24 +21,15 @@ pub struct Row {
     pub columns: Option<Box<Columns>>,
 }
 
-impl Row {
-    /// About how much memory it takes.
-    pub fn bytes(&self) -> usize {
-        let content = |columns: &Columns| {
-            columns.payload.as_ref().map_or(0, Vec::len) + columns.projection.as_ref().map_or(0, String::len)
-        };
-        size_of::<Self>() + size_of::<Columns>() + self.columns.as_deref().map_or(0, content)
-    }
-}
-
+/// Whatever was stored, also in columns that are never NULL.
 #[derive(Clone, Debug)]
 pub struct Columns {
-    /// Microseconds since 1970; whatever was stored.
-    pub received_at: i64,
-    pub id: Uuid,
-    pub kind: i16,
-    pub envelope_v: i16,
-    pub projection_v: i16,
+    /// Microseconds since 1970.
+    pub received_at: Option<i64>,
+    pub id: Option<Uuid>,
+    pub kind: Option<i16>,
+    pub envelope_v: Option<i16>,
+    pub projection_v: Option<i16>,
     pub redaction: Redaction,
     pub typed: Typed,
     pub envelope_salt: Option<Vec<u8>>,
@@ -181,9 +172,11 @@ impl Opened {
         }
     }
 
-    fn same<T: PartialEq + Display>(&mut self, column: &str, stored: T, committed: T) {
-        let holds = stored == committed;
-        self.check(holds, || format!("the column {column} is {stored}, the entry has {committed}"));
+    fn same<T: PartialEq + Display>(&mut self, column: &str, stored: Option<T>, committed: T) {
+        let holds = stored.as_ref() == Some(&committed);
+        self.check(holds, || {
+            format!("the column {column} is {}, the entry has {committed}", or_null(stored))
+        });
     }
 
     fn marked_as(&mut self, redaction: &Redaction) -> Option<Scope> {
@@ -207,8 +200,9 @@ impl Opened {
             (Typed::Whole(_), None) => {
                 self.fault("the salt of the envelope is missing and its columns are not")
             }
-            (Typed::Whole(_), _) if columns.envelope_v != ENVELOPE_V => {
-                self.fault(format!("envelope_v is {}, whose rules do not exist", columns.envelope_v));
+            (Typed::Whole(_), _) if columns.envelope_v != Some(ENVELOPE_V) => {
+                let version = or_null(columns.envelope_v);
+                self.fault(format!("envelope_v is {version}, whose rules do not exist"));
             }
             (Typed::Whole(envelope), Some(salt)) => {
                 let opens = opens(Label::Envelope, salt, envelope.canonical().as_bytes(), &entry.envelope);
@@ -260,8 +254,9 @@ impl Opened {
             let readable = self.declares.is_some();
             self.check(readable, || "the redaction entry does not say what was redacted".to_owned());
         }
-        if columns.projection_v != PROJECTION_V {
-            return self.fault(format!("projection_v is {}, whose rules do not exist", columns.projection_v));
+        if columns.projection_v != Some(PROJECTION_V) {
+            let version = or_null(columns.projection_v);
+            return self.fault(format!("projection_v is {version}, whose rules do not exist"));
         }
         // The entry commits to the bytes, so if they are no JSON it was not this service that recorded them.
         let Ok(Payload { projection, .. }) = Payload::parse(payload) else {
@@ -276,6 +271,10 @@ impl Opened {
             Some(stored) => self.doubt = Some(Box::new(Doubt { expected: projection.json, stored })),
         }
     }
+}
+
+fn or_null(stored: Option<impl Display>) -> String {
+    stored.map_or_else(|| "NULL".to_owned(), |value| value.to_string())
 }
 
 fn opens(label: Label, salt: &[u8], bytes: &[u8], committed: &Hash) -> bool {

@@ -18,9 +18,9 @@ use super::{Progress, Report, Trusted, UNPINNED};
 use crate::auth::Tenant;
 use crate::merkle::TileId;
 use crate::store::log_keys;
-use crate::store::verify::{self, BATCH, Position, StoredCheckpoint};
+use crate::store::verify::{self, BATCH, Position, StoredCheckpoint, StoredRow};
 use crate::verify::log::{Expected, Log, Outcome, StoredTile};
-use crate::verify::row::{Opened, Opener, Row};
+use crate::verify::row::{Opened, Opener};
 use crate::verify::signed::Keys;
 use crate::verify::{Culprit, Findings};
 
@@ -115,9 +115,9 @@ impl Walk<'_> {
         let mut opening = Opening::new(self.pool.clone());
         {
             let mut rows = pin!(verify::rows(snapshot, self.tenant.id, *position));
-            while let Some((at, row)) = rows.try_next().await? {
-                *position = at;
-                opening.add(row, &self.room).await;
+            while let Some(row) = rows.try_next().await? {
+                *position = row.position()?;
+                opening.add(row, &self.room).await?;
             }
         }
         batch.chunks = opening.finish(&self.room).await;
@@ -184,7 +184,7 @@ impl Walk<'_> {
 /// Rows on their way to the threads that open them.
 struct Opening {
     pool: PgPool,
-    rows: Vec<Row>,
+    rows: Vec<StoredRow>,
     bytes: usize,
     chunks: Vec<Chunk>,
 }
@@ -194,12 +194,13 @@ impl Opening {
         Self { pool, rows: Vec::with_capacity(CHUNK_ROWS), bytes: 0, chunks: Vec::new() }
     }
 
-    async fn add(&mut self, row: Row, room: &Arc<Semaphore>) {
-        self.bytes += row.bytes();
+    async fn add(&mut self, row: StoredRow, room: &Arc<Semaphore>) -> Result<(), sqlx::Error> {
+        self.bytes += row.bytes()?;
         self.rows.push(row);
         if self.rows.len() == CHUNK_ROWS || self.bytes >= CHUNK_BYTES {
             self.dispatch(room).await;
         }
+        Ok(())
     }
 
     /// Rows are large and what they open to is small, so it is the rows that have to wait for room.
@@ -224,12 +225,12 @@ impl Opening {
     }
 }
 
-async fn open_chunk(pool: PgPool, rows: Vec<Row>) -> Result<Vec<Opened>, sqlx::Error> {
+async fn open_chunk(pool: PgPool, rows: Vec<StoredRow>) -> Result<Vec<Opened>, sqlx::Error> {
     let opened = tokio::task::spawn_blocking(|| {
         let mut opener = Opener::default();
-        rows.into_iter().map(|row| opener.open(row)).collect::<Vec<_>>()
+        rows.into_iter().map(|row| Ok(opener.open(row.decode()?))).collect::<Result<Vec<_>, sqlx::Error>>()
     });
-    let mut opened = opened.await.map_err(|error| sqlx::Error::Io(error.into()))?;
+    let mut opened = opened.await.map_err(|error| sqlx::Error::Io(error.into()))??;
     let doubts: Vec<_> = opened.iter().filter_map(|opened| opened.doubt.as_deref()).collect();
     if doubts.is_empty() {
         return Ok(opened);

@@ -10,8 +10,9 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::merkle::Hash;
-use crate::store::{bounded, living_session, verify};
-use crate::verify::row::{OTHER_PROJECTION, Opened, Opener, Row};
+use crate::store::verify::{self, StoredRow};
+use crate::store::{bounded, living_session};
+use crate::verify::row::{OTHER_PROJECTION, Opened, Opener};
 
 /// Ids of one statement, and what of their rows is opened at a time.
 const IDS_AT_ONCE: usize = 500;
@@ -81,9 +82,9 @@ async fn open_rows(
     let (mut opened, mut waiting, mut bytes) = (Vec::with_capacity(ids.len()), Vec::new(), 0);
     {
         let mut rows = pin!(verify::rows_of(&mut *connection, tenant_id, ids));
-        while let Some((id, row)) = rows.try_next().await? {
-            bytes += row.bytes();
-            waiting.push((id, row));
+        while let Some(row) = rows.try_next().await? {
+            bytes += row.bytes()?;
+            waiting.push(row);
             if bytes >= BYTES_AT_ONCE {
                 opened.extend(open(std::mem::take(&mut waiting)).await?);
                 bytes = 0;
@@ -102,10 +103,15 @@ async fn open_rows(
 }
 
 /// On a thread that may be busy.
-async fn open(rows: Vec<(Uuid, Row)>) -> Result<Vec<(Uuid, Opened)>, sqlx::Error> {
+async fn open(rows: Vec<StoredRow>) -> Result<Vec<(Uuid, Opened)>, sqlx::Error> {
     let opened = tokio::task::spawn_blocking(|| {
         let mut opener = Opener::default();
-        rows.into_iter().map(|(id, row)| (id, opener.open(row))).collect()
+        let open = |row: StoredRow| {
+            let row = row.decode()?;
+            let id = row.columns.as_ref().and_then(|columns| columns.id).unwrap_or_default();
+            Ok((id, opener.open(row)))
+        };
+        rows.into_iter().map(open).collect()
     });
-    opened.await.map_err(|error| sqlx::Error::Io(error.into()))
+    opened.await.map_err(|error| sqlx::Error::Io(error.into()))?
 }

@@ -10,13 +10,14 @@ use eventlogger::tlog::{Policy, SigningKey};
 use eventlogger::verify::Culprit;
 use eventlogger::walk::{Progress, Report, Trusted, database};
 use serde_json::json;
-use sqlx::{Executor, Row};
+use sqlx::{AssertSqlSafe, Executor, Row};
 
 use crate::harness::{Server, bring_back, event, keep, tests};
 
 tests![
     a_log_as_it_was_recorded_is_verified,
     every_kind_of_tampering_is_found_where_it_is,
+    a_null_where_none_can_be_is_a_finding_like_others,
     a_row_of_another_log_is_found,
     a_log_rebuilt_without_the_key_contradicts_what_was_signed,
     a_log_set_back_contradicts_what_was_signed,
@@ -223,6 +224,33 @@ async fn every_kind_of_tampering_is_found_where_it_is(server: Arc<Server>) {
         let pairs = tampering.contains("IN (4, 9)") || tampering.contains("index = 2");
         assert!(others == 0 || pairs, "{tampering}: {report:#?}");
         bring_back(&server, &TABLES).await;
+    }
+    assert!(walk(&server, &policy).await.is_clean());
+}
+
+/// Columns that are never NULL, and what is said of one that is.
+const NULLS: [(&str, &str); 6] = [
+    ("entry", "not one of version 1"),
+    ("id", "the column id is NULL"),
+    ("kind", "the column kind is NULL"),
+    ("envelope_v", "envelope_v is NULL"),
+    ("projection_v", "projection_v is NULL"),
+    ("event_type", "the column event_type"),
+];
+
+async fn a_null_where_none_can_be_is_a_finding_like_others(server: Arc<Server>) {
+    record(&server).await;
+    let policy = policy(&server).await;
+    keep(&server, &["events"]).await;
+    server.database.execute("ALTER TABLE events DROP CONSTRAINT events_complete").await.unwrap();
+    for (column, words) in NULLS {
+        let nulled = format!(
+            "ALTER TABLE events ALTER {column} DROP NOT NULL; UPDATE events SET {column} = NULL WHERE seq = 7"
+        );
+        sqlx::raw_sql(AssertSqlSafe(nulled)).execute(&server.database).await.unwrap();
+        let report = walk(&server, &policy).await;
+        assert!(report.findings.iter().any(|it| it.seq == Some(7) && it.what.contains(words)), "{report:#?}");
+        bring_back(&server, &["events"]).await;
     }
     assert!(walk(&server, &policy).await.is_clean());
 }

@@ -49,11 +49,11 @@ fn row_with(n: u64, kind: EntryKind, payload: Option<String>) -> Row {
         payload: payload.as_ref().map(|payload| commitment(Label::Payload, &salt, &payload.bytes)),
     };
     let columns = Columns {
-        received_at: entry.received_at.as_micros(),
-        id: entry.id,
-        kind: kind.code(),
-        envelope_v: 1,
-        projection_v: 1,
+        received_at: Some(entry.received_at.as_micros()),
+        id: Some(entry.id),
+        kind: Some(kind.code()),
+        envelope_v: Some(1),
+        projection_v: Some(1),
         redaction: Redaction::None,
         typed: Typed::Whole(Box::new(envelope)),
         envelope_salt: Some(salt.to_vec()),
@@ -298,7 +298,7 @@ fn a_tile_changed_alone_or_missing_is_found_where_it_is() {
 #[test]
 fn findings_are_counted_when_there_are_too_many_to_keep() {
     let mut source = Source::sized(1_500);
-    source.rows.iter_mut().for_each(|row| row.columns.as_mut().unwrap().kind = 3);
+    source.rows.iter_mut().for_each(|row| row.columns.as_mut().unwrap().kind = Some(3));
     let outcome = source.check();
     assert_eq!((outcome.findings.kept.len(), outcome.findings.more), (1_000, 500));
 }
