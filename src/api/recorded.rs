@@ -117,7 +117,8 @@ impl Recording {
         let recorded = || outcomes.iter().flatten();
         let is_earlier = |recorded: &&Recorded| recorded.sealed.is_none() && recorded.receipt.is_some();
         let earlier: Vec<u64> = recorded().filter(is_earlier).map(|recorded| recorded.seq).collect();
-        let mut earlier = self.prove_earlier(principal, &earlier).await.into_iter();
+        // Boxed, as it is rare and large: without, every request would carry 18 kB about for it.
+        let mut earlier = Box::pin(self.prove_earlier(principal, &earlier)).await.into_iter();
         let inclusion = |recorded: &Recorded| match &recorded.sealed {
             Some(sealed) => {
                 let checkpoint = Arc::clone(&sealed.head().note);

@@ -13,6 +13,7 @@ mod rebuild;
 mod sealed;
 mod sequence;
 mod session;
+mod threads;
 mod ticket;
 
 use std::collections::HashMap;
@@ -294,7 +295,7 @@ impl Ingest {
             Arc::clone(&self.metrics),
             Arc::clone(&self.last_commit),
         );
-        RunningLane { queue, task: tokio::spawn(lane.run()) }
+        RunningLane { queue, task: threads::spawn(lane.run()) }
     }
 
     /// Events and bytes that wait or are being committed.
