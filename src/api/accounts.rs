@@ -6,14 +6,13 @@ use poem::Request;
 use poem_openapi::Enum;
 
 use super::caller::{address, refusal};
-use super::problem::{Fault, Problem, capitalised, is_outage};
+use super::problem::{Denied, Fault, Problem, capitalised, is_outage};
 use crate::auth::{AccountError, Auth, Principal, Role, Roles};
 use crate::event::nearest_name;
 use crate::store::principals::users::page_of_users;
 use crate::store::principals::{Author, ChangeError};
 
 /// The code of a change that only a superadmin may make.
-pub(super) const SUPERADMIN_NEEDED: &str = "superadmin_needed";
 /// Rows of a list that are read for a hint.
 const NEAREST_OF_MAX: i64 = 1_000;
 /// Rows of a page, unless the request says.
@@ -95,7 +94,8 @@ fn refused(error: &ChangeError) -> Problem {
         ChangeError::LastAdmin(_) => problem(StatusCode::CONFLICT, "last_admin"),
         ChangeError::LastSuperadmin(_) => problem(StatusCode::CONFLICT, "last_superadmin"),
         ChangeError::NeedsSuperadmin => {
-            problem(StatusCode::FORBIDDEN, SUPERADMIN_NEEDED).with("role", "superadmin")
+            let needed = Denied::Role(Some(Role::Superadmin));
+            problem(StatusCode::FORBIDDEN, "superadmin_needed").with("role", "superadmin").denying(needed)
         }
         ChangeError::SuperadminElsewhere => problem(StatusCode::UNPROCESSABLE_ENTITY, "superadmin_elsewhere")
             .with_fault(Fault::at("/roles", "`superadmin` is for users of the tenant `default`")),

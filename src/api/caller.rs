@@ -12,13 +12,13 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, StatusCode, header};
-use poem::{PathPattern, Request, RequestBody};
+use poem::{Request, RequestBody};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     registry::{MetaSecurityScheme, Registry},
 };
 
-use super::problem::Problem;
+use super::problem::{Denied, Problem};
 use crate::auth::{Auth, AuthError, Principal, Role, Wanted};
 
 /// Turns the credentials of a request into a principal. A seam: the front door is tested without users.
@@ -51,7 +51,7 @@ impl Authenticate for Arc<Auth> {
 /// What [`Caller`] finds in a request's data.
 pub type Authenticator = Arc<dyn Authenticate>;
 
-/// Where [`Caller`] leaves the principal for the access log.
+/// Where [`Caller`] leaves the principal, for the access log and for the record of denials.
 pub type CallerSlot = Arc<OnceLock<Arc<Principal>>>;
 
 /// The role that a handler's signature asks for.
@@ -126,8 +126,6 @@ impl<R: RequiredRole> Caller<R> {
         }
         let permitted = R::ROLE.map_or(!principal.roles.is_empty(), |role| principal.roles.contains(role));
         if !permitted {
-            let wanted = Wanted::Operation { operation: operation(request), role: R::ROLE };
-            authenticator.note_denial(&principal, from, wanted);
             return Err(forbidden(R::ROLE));
         }
         Ok(Self { principal, role: PhantomData })
@@ -137,12 +135,6 @@ impl<R: RequiredRole> Caller<R> {
 /// Where a request comes from; a Unix socket has no address.
 pub(super) fn address(request: &Request) -> Option<IpAddr> {
     request.remote_addr().as_socket_addr().map(|address| address.ip().to_canonical())
-}
-
-/// Method and path as the document has them: the path of the request may hold anything.
-fn operation(request: &Request) -> String {
-    let pattern = request.data::<PathPattern>().map_or("", |pattern| &pattern.0);
-    format!("{} {pattern}", request.method())
 }
 
 pub(super) fn forbidden(needed: Option<Role>) -> Problem {
@@ -156,6 +148,7 @@ pub(super) fn forbidden(needed: Option<Role>) -> Problem {
         },
     )
     .with("role", name)
+    .denying(Denied::Role(needed))
 }
 
 pub(super) fn refusal(error: AuthError) -> Problem {

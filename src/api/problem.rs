@@ -15,6 +15,8 @@ use poem_openapi::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::auth::Role;
+
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
 /// Both ways to log in, in the order a browser should prefer them.
@@ -33,6 +35,17 @@ pub struct Problem {
     pub retry_after: Option<u32>,
     /// Further members, such as the assigned id of an event in doubt.
     pub extra: Map<String, Value>,
+    /// What the caller lacked. That goes on record, not into the answer.
+    pub denied: Option<Denied>,
+}
+
+/// What somebody asked for without being allowed to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// What takes this role; `None`: any role at all.
+    Role(Option<Role>),
+    /// Something of the tenant of this name.
+    Tenant(String),
 }
 
 /// One thing wrong with a request, and where.
@@ -105,7 +118,15 @@ impl Problem {
             errors: Vec::new(),
             retry_after: None,
             extra: Map::new(),
+            denied: None,
         }
+    }
+
+    /// Puts on record who was refused this, if that is known.
+    #[must_use]
+    pub fn denying(mut self, denied: Denied) -> Self {
+        self.denied = Some(denied);
+        self
     }
 
     /// For what is our fault: the cause goes to the log, once, and never to the client.

@@ -15,7 +15,7 @@ use poem_openapi::{ApiResponse, OpenApi};
 
 use super::caller::{self, Visitor};
 use super::integrity::{refused, unproved};
-use super::problem::{Fault, Problem};
+use super::problem::{Denied, Fault, Problem};
 use super::query::problems;
 use crate::auth::name::check_tenant_name;
 use crate::auth::{AuthError, Role, Tenant};
@@ -232,16 +232,18 @@ impl Operations {
         if let Some(caller) = visitor.0.as_ref().filter(|caller| caller.tenant.name == name) {
             return Ok(Shown { tenant: Arc::clone(&caller.tenant), is_public: false });
         }
-        let found = match check_tenant_name(name) {
-            Ok(()) => {
-                find_tenant(&self.store.control, name).await.map_err(|error| Problem::database(&error))?
-            }
-            Err(_) => None,
+        let is_possible = check_tenant_name(name).is_ok();
+        let found = match is_possible {
+            true => find_tenant(&self.store.query, name).await.map_err(|error| Problem::database(&error))?,
+            false => None,
         };
         let is_public = found.as_ref().is_some_and(|tenant| tenant.public_proofs);
         match &visitor.0 {
             None if !is_public => Err(caller::refusal(AuthError::Missing)),
-            Some(caller) if !is_public && !caller.roles.contains(Role::Superadmin) => Err(no_log()),
+            Some(caller) if !is_public && !caller.roles.contains(Role::Superadmin) => {
+                let refused = no_log();
+                Err(if is_possible { refused.denying(Denied::Tenant(name.to_owned())) } else { refused })
+            }
             _ => {
                 let tenant = found.ok_or_else(no_log)?;
                 Ok(Shown { tenant: Arc::new(tenant.into()), is_public })

@@ -192,7 +192,7 @@ const GRANTS: [&str; 16] = [
     "GRANT SELECT, UPDATE ON heads TO eventlogger_writer",
     "GRANT SELECT, INSERT ON events, tiles, idempotency, log_keys TO eventlogger_writer",
     "GRANT SELECT ON checkpoints TO eventlogger_writer",
-    "GRANT SELECT ON heads, events, tiles, redactions, log_keys, checkpoints TO eventlogger_reader",
+    "GRANT SELECT ON tenants, heads, events, tiles, redactions, log_keys, checkpoints TO eventlogger_reader",
     // The redactor is whom the function of redaction runs as, and nobody logs in as. It can change what a redaction
     // erases, and neither an entry nor where it is. To be given a function it must be able to make one, for a moment.
     "GRANT CREATE ON SCHEMA public TO eventlogger_redactor",

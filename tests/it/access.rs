@@ -19,6 +19,7 @@ tests![
     a_failed_token_is_recorded_without_its_text,
     a_flood_of_names_is_summed_up,
     a_denial_is_recorded_once_with_what_was_missing,
+    a_denial_from_within_is_recorded_as_well,
     an_attempt_at_a_superadmin_is_recorded,
     a_change_is_moved_into_the_log_of_its_tenant,
     a_change_is_recorded_once_whoever_died_in_between,
@@ -206,7 +207,7 @@ async fn a_denial_is_recorded_once_with_what_was_missing(server: Arc<Server>) {
     let role: Vec<_> = of_acme.iter().filter(|event| event["data"]["reason"] == "role_missing").collect();
     assert_eq!(role.iter().map(|event| event["data"]["count"].as_u64().unwrap()).sum::<u64>(), 5);
     assert!(role.len() <= 2, "{role:#?}");
-    let expected = (&json!("ann"), &json!("denied"), &json!("POST /events"), &json!("writer"));
+    let expected = (&json!("ann"), &json!("denied"), &json!("record_event"), &json!("writer"));
     let data = &role[0]["data"];
     assert_eq!((&role[0]["user"], &role[0]["outcome"], &data["operation"], &data["role"]), expected);
     let tenant = of_acme.iter().find(|event| event["data"]["reason"] == "tenant_forbidden").unwrap();
@@ -216,8 +217,35 @@ async fn a_denial_is_recorded_once_with_what_was_missing(server: Arc<Server>) {
     );
     let of_default = own_events(&server.database, "default").await;
     assert_eq!(of_default.len(), 1, "{of_default:#?}");
-    assert_eq!(of_default[0]["data"]["operation"], "GET /api/v1/events");
+    assert_eq!(of_default[0]["data"]["operation"], "list_events");
     assert!(token.contains(of_default[0]["data"]["token"].as_str().unwrap()));
+}
+
+/// What an operation finds out only within.
+async fn a_denial_from_within_is_recorded_as_well(server: Arc<Server>) {
+    create_tenant(&server.store.control, "acme").await.unwrap();
+    server.add_user_of("acme", "ann", PASSWORD, &["reader", "writer"]).await;
+    server.add_user_of("acme", "ben", PASSWORD, &["writer"]).await;
+    let instance = recording(&server, &[AccessKind::Denials]).await;
+    let own =
+        instance.client.post("/events").user("acme/ann", PASSWORD).json(event("t")).send().await.json(201);
+    let path = format!("/events/{}/proof", own["id"].as_str().unwrap());
+    instance.client.get(&path).user("acme/ben", PASSWORD).send().await.problem(403, "role_missing");
+    for path in ["/tlog/default/checkpoint", "/tlog/nowhere/checkpoint", "/tlog/No-Name/checkpoint"] {
+        instance.client.get(path).user("acme/ann", PASSWORD).send().await.problem(404, "no_such_log");
+    }
+    instance.client.get("/tlog/default/checkpoint").anonymous().send().await.problem(401, "unauthenticated");
+    instance.stop().await;
+
+    let recorded = own_events(&server.database, "acme").await;
+    let mut seen: Vec<_> = recorded
+        .iter()
+        .map(|event| (event["user"].as_str().unwrap(), &event["data"]["operation"], &event["data"]["tenant"]))
+        .collect();
+    seen.sort_by_key(|(user, _, tenant)| (user.to_owned(), tenant.to_string()));
+    let (none, proof) = (json!(null), json!("get_event_proof"));
+    let (of_default, of_nowhere) = (json!("default"), json!("nowhere"));
+    assert_eq!(seen, [("ann", &none, &of_default), ("ann", &none, &of_nowhere), ("ben", &proof, &none)]);
 }
 
 async fn an_attempt_at_a_superadmin_is_recorded(server: Arc<Server>) {
@@ -233,7 +261,9 @@ async fn an_attempt_at_a_superadmin_is_recorded(server: Arc<Server>) {
     instance.stop().await;
     let recorded = own_events(&server.database, "default").await;
     assert_eq!(recorded.len(), 1, "{recorded:#?}");
-    assert_eq!((&recorded[0]["user"], &recorded[0]["data"]["role"]), (&json!("anna"), &json!("superadmin")));
+    let data = &recorded[0]["data"];
+    assert_eq!((&recorded[0]["user"], &data["role"]), (&json!("anna"), &json!("superadmin")));
+    assert_eq!(data["operation"], "set_user_password");
 }
 
 async fn a_change_is_moved_into_the_log_of_its_tenant(server: Arc<Server>) {

@@ -22,11 +22,16 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use eventlogger::tlog::Policy;
+use eventlogger::walk::client::Client as VerifyClient;
+use eventlogger::walk::{self, Progress, Trusted};
+
 use crate::harness::{ADMIN, PASSWORD, Server, event, tests};
 use crate::http::basic;
 
 tests![
     events_are_recorded_over_https_in_either_version_of_http,
+    a_log_is_verified_over_https_by_who_knows_the_certificate,
     whoever_speaks_no_tls_is_cut_off_and_others_are_served,
     a_plain_address_stays_plain_beside_a_certificate,
     a_renewed_certificate_is_used_without_breaking_connections,
@@ -178,6 +183,36 @@ async fn events_are_recorded_over_https_in_either_version_of_http(server: Arc<Se
     let page = server.client.get("/events").send().await.json(200);
     assert_eq!(page["events"].as_array().unwrap().len(), 2);
     secure.server.stop().await;
+}
+
+async fn a_log_is_verified_over_https_by_who_knows_the_certificate(server: Arc<Server>) {
+    let made = certificate();
+    let secure = Secure::start(&server, &made, &["https://127.0.0.1:0"]).await;
+    let stream = secure.connect(&made, b"http/1.1").await.unwrap();
+    assert_eq!(ask(stream, "POST", "/events", &event("one")).await.0, StatusCode::CREATED);
+    let stream = secure.connect(&made, b"http/1.1").await.unwrap();
+    let (_, key) = ask(stream, "GET", "/integrity/key", "").await;
+    let key: serde_json::Value = serde_json::from_str(&key).unwrap();
+    let policy = Policy::parse(key["policy"].as_str().unwrap().as_bytes()).unwrap();
+    let trusted = Trusted { policy: Some(&policy), seen: None };
+
+    let url = format!("https://localhost:{}", secure.address().port());
+    let knowing = Some(certificate_file(&secure.folder));
+    let client = VerifyClient::new(&url, Some(&basic(ADMIN, PASSWORD)), knowing.as_deref()).unwrap();
+    let report = walk::server::walk(&client, "default", trusted, &Progress::default()).await.unwrap();
+    assert!(report.is_clean() && report.unchecked.is_empty(), "{report:?}");
+    assert_eq!((report.entries_checked, report.signed_size), (1, Some(1)));
+
+    // Who knows another certificate of that name, or only those of the system, is told, and shows no password.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = certificate();
+    put(&elsewhere, &other.pem, &other.key);
+    for roots in [Some(certificate_file(&elsewhere)), None] {
+        let client = VerifyClient::new(&url, Some(&basic(ADMIN, PASSWORD)), roots.as_deref()).unwrap();
+        let refused =
+            walk::server::walk(&client, "default", trusted, &Progress::default()).await.unwrap_err();
+        assert!(refused.to_string().contains("certificate"), "{refused}");
+    }
 }
 
 async fn whoever_speaks_no_tls_is_cut_off_and_others_are_served(server: Arc<Server>) {

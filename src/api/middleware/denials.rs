@@ -1,5 +1,4 @@
-//! Roles are asked for before a handler runs (`caller`); that a change needs more than the caller has turns out
-//! within. Such a denial is noted here, like all others.
+//! Whatever somebody known was refused, by the signature of an operation or within, is noted here.
 
 use std::sync::Arc;
 
@@ -8,11 +7,10 @@ use poem_openapi::OperationId;
 
 use crate::{
     api::{
-        accounts::SUPERADMIN_NEEDED,
         caller::{Authenticator, CallerSlot, address},
-        problem::Problem,
+        problem::{Denied, Problem},
     },
-    auth::{Role, Wanted},
+    auth::Wanted,
 };
 
 pub(crate) async fn note<E: Endpoint<Output = Response>>(next: Arc<E>, request: Request) -> Result<Response> {
@@ -21,13 +19,16 @@ pub(crate) async fn note<E: Endpoint<Output = Response>>(next: Arc<E>, request: 
     let authenticator = request.data::<Authenticator>().cloned();
     let answer = next.call(request).await;
     if let Err(error) = &answer
-        && error.downcast_ref::<Problem>().is_some_and(|problem| problem.code == SUPERADMIN_NEEDED)
-        && let (Some(authenticator), Some(principal)) =
-            (authenticator, caller.as_ref().and_then(|caller| caller.get()))
+        && let Some(denied) = error.downcast_ref::<Problem>().and_then(|problem| problem.denied.clone())
+        && let (Some(authenticator), Some(caller)) =
+            (authenticator, caller.as_ref().and_then(|slot| slot.get()))
     {
-        let operation = error.data::<OperationId>().map_or("", |operation| operation.0).to_owned();
-        let wanted = Wanted::Operation { operation, role: Some(Role::Superadmin) };
-        authenticator.note_denial(principal, from, wanted);
+        let operation = || error.data::<OperationId>().map_or("", |operation| operation.0).to_owned();
+        let wanted = match denied {
+            Denied::Role(role) => Wanted::Operation { operation: operation(), role },
+            Denied::Tenant(name) => Wanted::Tenant(name),
+        };
+        authenticator.note_denial(caller, from, wanted);
     }
     answer
 }
