@@ -18,6 +18,7 @@ tests![
     a_receipt_can_be_checked_by_code_that_is_not_ours,
     every_receipt_of_every_batch_can_be_checked,
     a_repetition_gets_the_place_of_the_first_and_a_fresh_proof,
+    each_of_a_repeated_batch_gets_its_place_and_proof,
     a_proof_is_for_readers_and_for_whoever_recorded,
     the_log_only_grows_between_any_two_sizes,
     tiles_and_entries_are_those_of_the_tree,
@@ -87,6 +88,24 @@ async fn a_repetition_gets_the_place_of_the_first_and_a_fresh_proof(server: Arc<
     let results = server.client.post("/events/batch").json(twice).send().await.json(201);
     for result in results["results"].as_array().unwrap() {
         assert_eq!(check_receipt(&result["receipt"], None, &vkey).size, 302);
+    }
+}
+
+/// Its proofs come from many tiles, full ones and unfinished ones.
+async fn each_of_a_repeated_batch_gets_its_place_and_proof(server: Arc<Server>) {
+    let vkey = vkey(&server).await;
+    let items: Vec<_> = (0..1_500).map(numbered).collect();
+    let batch = format!("[{}]", items.join(","));
+    let send = async || {
+        let request = server.client.post("/events/batch").header("idempotency-key", "k").json(batch.clone());
+        request.send().await.json(201)["results"].as_array().unwrap().clone()
+    };
+    let (first, again) = (send().await, send().await);
+    for (n, (first, again)) in first.iter().zip(&again).enumerate() {
+        assert_eq!((&again["seq"], &again["duplicate"]), (&first["seq"], &json!(true)));
+        assert_eq!(first["receipt"]["entry"], again["receipt"]["entry"]);
+        let payload = format!("{{\"n\":{n}}}");
+        assert_eq!(check_receipt(&again["receipt"], Some(payload.as_bytes()), &vkey).size, 1_500);
     }
 }
 
