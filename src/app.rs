@@ -4,7 +4,7 @@ mod database;
 mod probe;
 mod service;
 
-pub use database::{Database, ensure_first_user, open_integrity, open_store};
+pub use database::{Database, ensure_first_user, open_integrity, open_store, open_store_as_it_is};
 pub use service::{App, build};
 
 use std::path::PathBuf;

@@ -39,38 +39,60 @@ impl Database {
     }
 }
 
+/// What a database is opened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// The service's cluster must be its own: another service's would stop with that.
+    Serving,
+    Command,
+    /// Nothing is to be changed by looking at it.
+    Looking,
+}
+
 /// For commands: the database by URL; else the embedded cluster, a running service's or one started here.
 pub async fn open_store(config: &Config) -> Result<Database, AppError> {
-    open(config, true).await
+    open(config, Purpose::Command).await
 }
 
-/// For the service, whose cluster must be its own: another service's would stop with that.
+/// The same for commands that only read: a database of another version is refused, not migrated.
+pub async fn open_store_as_it_is(config: &Config) -> Result<Database, AppError> {
+    open(config, Purpose::Looking).await
+}
+
 pub(super) async fn open_to_serve(config: &Config) -> Result<Database, AppError> {
-    open(config, false).await
+    open(config, Purpose::Serving).await
 }
 
-async fn open(config: &Config, may_join: bool) -> Result<Database, AppError> {
+async fn open(config: &Config, purpose: Purpose) -> Result<Database, AppError> {
+    let (access, cluster) = reach(config, purpose).await?;
+    let store = match purpose {
+        Purpose::Looking => bootstrap::open_as_it_is(&access, open_options(config)).await?,
+        Purpose::Serving | Purpose::Command => bootstrap::open(&access, open_options(config)).await?,
+    };
+    Ok(Database { store, cluster })
+}
+
+/// The way to the database, and the cluster if it was started for that.
+async fn reach(config: &Config, purpose: Purpose) -> Result<(Access, Option<Cluster>), AppError> {
     if !config.database.url.is_empty() {
-        let access = Access { options: external(config)?, login: Login::SetRole };
-        let store = bootstrap::open(&access, open_options(config)).await?;
-        return Ok(Database { store, cluster: None });
+        return Ok((Access { options: external(config)?, login: Login::SetRole }, None));
     }
     let settings = cluster_settings(config);
     let (cluster, options) = match Cluster::start(settings.clone()).await {
         Ok(cluster) => {
-            bootstrap::prepare_cluster(&cluster.connect_options(SUPERUSER, "postgres")).await?;
+            if purpose != Purpose::Looking {
+                bootstrap::prepare_cluster(&cluster.connect_options(SUPERUSER, "postgres")).await?;
+            }
             let options = cluster.connect_options(OWNER, DATABASE);
             info!(version = cluster.version(), pid = cluster.pid(), "the embedded PostgreSQL runs");
             (Some(cluster), options)
         }
-        Err(ClusterError::InUse { .. }) if may_join => {
+        Err(ClusterError::InUse { .. }) if purpose != Purpose::Serving => {
             (None, postgres::connect_options(&settings, OWNER, DATABASE)?)
         }
         Err(error) => return Err(error.into()),
     };
-    let access = Access { options, login: Login::PerRole };
-    let store = bootstrap::open(&access, open_options(config)).await?;
-    Ok(Database { store, cluster })
+    Ok((Access { options, login: Login::PerRole }, cluster))
 }
 
 /// For commands: what signs the logs of the database. Beside a running service its latch is only read.

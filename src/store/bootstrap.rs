@@ -58,13 +58,38 @@ pub async fn open(access: &Access, options: OpenOptions) -> Result<Store, StoreE
     let privileges = prepared?;
     owner.close().await.map_err(StoreError::Connect)?;
 
-    Ok(Store {
-        ingest: access.ingest_pool(privileges, options.pools),
-        query: access.query_pool(privileges, options.pools),
-        checks: access.check_pool(privileges, options.pools),
-        control: access.control_pool(privileges, options.pools),
-        facts: Facts { server_version, privileges, volatile },
-    })
+    Ok(Store::new(access, options.pools, Facts { server_version, privileges, volatile }))
+}
+
+/// Opens a database without changing anything in it, by any login that may read. It must have the schema that this
+/// program knows.
+pub async fn open_as_it_is(access: &Access, options: OpenOptions) -> Result<Store, StoreError> {
+    let mut reader = access.owner().connect().await.map_err(StoreError::Connect)?;
+    let server_version = check_server(&mut reader).await?;
+    check_schema(&mut reader).await?;
+    reader.close().await.map_err(StoreError::Connect)?;
+    Ok(Store::new(
+        access,
+        options.pools,
+        Facts { server_version, privileges: Privileges::Single, volatile: Vec::new() },
+    ))
+}
+
+async fn check_schema(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let known = sqlx::migrate!();
+    let known: Vec<_> =
+        known.iter().map(|migration| (migration.version, migration.checksum.to_vec())).collect();
+    // The table is made by sqlx, not by the migrations, so the compiler knows nothing of it.
+    let found: Vec<(i64, Vec<u8>)> =
+        sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version")
+            .fetch_all(connection)
+            .await
+            .map_err(|source| StoreError::Schemaless { source })?;
+    let last = |schema: &[(i64, Vec<u8>)]| schema.last().map_or(0, |(version, _)| *version);
+    match found == known {
+        true => Ok(()),
+        false => Err(StoreError::OtherSchema { found: last(&found), known: last(&known) }),
+    }
 }
 
 async fn prepare_database(owner: &mut PgConnection, options: OpenOptions) -> Result<Privileges, StoreError> {

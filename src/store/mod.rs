@@ -85,6 +85,15 @@ pub enum StoreError {
         "the database folds case only in ASCII ('Ж' ILIKE 'ж' is false), so searches would miss matches. Create it with LC_CTYPE 'C.UTF-8' or another UTF-8 locale: CREATE DATABASE … TEMPLATE template0 ENCODING 'UTF8' LC_CTYPE 'C.UTF-8'"
     )]
     Ctype,
+    #[error(
+        "this database holds no logs, or this login may not read them (pg_read_all_data lets it): {source}"
+    )]
+    Schemaless { source: sqlx::Error },
+    #[error(
+        "the database has version {found} of the schema, and this program knows {known}. Use the program that serves \
+         it, or bring the database up to date first: eventlogger migrate"
+    )]
+    OtherSchema { found: i64, known: i64 },
     #[error("cannot migrate the database: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
     #[error("cannot prepare the database ({step}): {source}")]
@@ -92,6 +101,16 @@ pub enum StoreError {
 }
 
 impl Store {
+    fn new(access: &Access, pools: PoolSizes, facts: Facts) -> Self {
+        Self {
+            ingest: access.ingest_pool(facts.privileges, pools),
+            query: access.query_pool(facts.privileges, pools),
+            checks: access.check_pool(facts.privileges, pools),
+            control: access.control_pool(facts.privileges, pools),
+            facts,
+        }
+    }
+
     /// Closes all connections, after the statements under way.
     pub async fn close(&self) {
         tokio::join!(self.ingest.close(), self.query.close(), self.checks.close(), self.control.close());

@@ -1,10 +1,12 @@
 //! The verifier against a database that somebody wrote to behind the service's back.
 
+use std::process::{Command, Output};
 use std::sync::Arc;
 
 use eventlogger::auth::Tenant;
 use eventlogger::event::{Entry, Label, commitment};
 use eventlogger::merkle::{Tree, leaf_hash};
+use eventlogger::postgres::OWNER;
 use eventlogger::store::principals::find_tenant;
 use eventlogger::tlog::{Policy, SigningKey};
 use eventlogger::verify::Culprit;
@@ -23,6 +25,7 @@ tests![
     a_log_set_back_contradicts_what_was_signed,
     a_registered_key_is_held_against_the_pinned_one,
     without_a_pinned_key_it_is_said_that_signatures_prove_nothing,
+    who_may_only_read_can_verify_and_changes_nothing,
 ];
 
 const SIZE: usize = 601;
@@ -364,4 +367,50 @@ async fn without_a_pinned_key_it_is_said_that_signatures_prove_nothing(server: A
     let report = walk_of(&server, "default", Trusted::default()).await;
     assert!(report.is_clean() && report.unchecked[0].contains("no key is pinned"), "{report:?}");
     assert_eq!((report.signed_size, report.verified, report.heads_compared), (None, None, 1));
+}
+
+/// The program itself, by a login that can do nothing but read.
+async fn verify_as(server: &Server, role: &str) -> Output {
+    let url = format!("{}&options=-c%20role%3D{role}", server.config.database.url.reveal());
+    let state = tempfile::tempdir().unwrap();
+    let run = move || {
+        Command::new(env!("CARGO_BIN_EXE_eventlogger"))
+            .args(["verify", "--database"])
+            .env("EVENTLOGGER_DATABASE__URL", url)
+            .env("XDG_STATE_HOME", state.path())
+            .output()
+            .unwrap()
+    };
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
+
+async fn who_may_only_read_can_verify_and_changes_nothing(server: Arc<Server>) {
+    record(&server).await;
+    let role = format!("auditor_{}", server.database.connect_options().get_database().unwrap());
+    for statement in [
+        format!("CREATE ROLE {role}"),
+        format!("GRANT pg_read_all_data TO {role}"),
+        format!("GRANT {role} TO {OWNER}"),
+    ] {
+        server.database.execute(AssertSqlSafe(statement)).await.unwrap();
+    }
+    let verified = verify_as(&server, &role).await;
+    let (out, told) = (String::from_utf8_lossy(&verified.stdout), String::from_utf8_lossy(&verified.stderr));
+    assert!(out.contains("601 entries"), "{out} {told}");
+    assert_eq!(verified.status.code(), Some(7), "no key is pinned: {out} {told}");
+
+    // As an older program left it.
+    let migrations = "SELECT max(version) FROM _sqlx_migrations";
+    let newest: i64 = sqlx::query_scalar(migrations).fetch_one(&server.database).await.unwrap();
+    server
+        .database
+        .execute("DELETE FROM _sqlx_migrations WHERE version = (SELECT max(version) FROM _sqlx_migrations)")
+        .await
+        .unwrap();
+    let refused = verify_as(&server, &role).await;
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(told.contains(&format!("this program knows {newest}")), "{told}");
+    assert!(!refused.status.success());
+    let left: i64 = sqlx::query_scalar(migrations).fetch_one(&server.database).await.unwrap();
+    assert_eq!(left, newest - 1, "nothing is migrated by looking");
 }

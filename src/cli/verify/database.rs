@@ -21,7 +21,7 @@ pub(super) fn run(options: &Options, file: Option<&Path>) -> Result<(), Failure>
     // A statement lasts as long as what it reads takes to be checked; that is no slow statement.
     telemetry::init(&Log { filter: "warn,sqlx::query=error".to_owned(), ..config.log.clone() })?;
     block_on(async {
-        let database = app::open_store(&config).await?;
+        let database = app::open_store_as_it_is(&config).await?;
         let reports = walk_all(options, &database, &client, policy.as_ref()).await;
         database.close().await;
         show::conclude(&reports?, options.json)
@@ -44,7 +44,7 @@ async fn walk_all(
         let kept = Kept::read(options.state(client, policy, &tenant.name))?;
         let watch = Watch::begin(&tenant.name);
         let report =
-            database::walk(&database.store.control, &tenant, kept.trusted(policy), watch.progress()).await;
+            database::walk(&database.store.checks, &tenant, kept.trusted(policy), watch.progress()).await;
         watch.end().await;
         let report = report.map_err(|error| Failure::Database(error.into()))?;
         kept.keep(&report)?;
@@ -54,7 +54,7 @@ async fn walk_all(
 }
 
 async fn tenants(options: &Options, database: &Database) -> Result<Vec<Tenant>, Failure> {
-    let pool = &database.store.control;
+    let pool = &database.store.checks;
     for name in &options.tenants {
         require_tenant(pool, name).await?;
     }
