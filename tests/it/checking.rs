@@ -10,13 +10,15 @@ use serde_json::{Value, json};
 use sqlx::Executor;
 
 use crate::auditor::leaf;
-use crate::harness::{PASSWORD, Server, record, tests};
+use crate::auth::eventually;
+use crate::harness::{PASSWORD, Server, count, record, tests};
 use crate::http::Request;
 
 tests![
     a_sound_log_is_verified_and_the_log_says_so,
     what_was_changed_behind_the_service_is_found_and_recorded,
     before_the_first_check_there_is_none_and_a_later_one_replaces_it,
+    a_check_that_breaks_off_says_so,
     tenants_have_checks_of_their_own,
     receipts_are_held_against_the_log,
     a_reconciliation_that_is_not_understood_says_where,
@@ -92,6 +94,23 @@ async fn before_the_first_check_there_is_none_and_a_later_one_replaces_it(server
     let first = finished(&server).await;
     let second = start(&server).await;
     assert_ne!(first["started_at"], second["started_at"]);
+    assert_eq!(finished(&server).await["result"]["verdict"], "verified");
+}
+
+async fn a_check_that_breaks_off_says_so(server: Arc<Server>) {
+    record(&server, 10).await;
+    let mut holding = server.database.begin().await.unwrap();
+    holding.execute("LOCK TABLE events").await.unwrap();
+    let first = start(&server).await;
+    let again = start(&server).await;
+    assert_eq!((&first["state"], &again["started_at"]), (&json!("running"), &first["started_at"]));
+    let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks
+                WHERE NOT granted AND relation = 'events'::regclass
+                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    eventually(async || count(&server.database, kill).await > 0).await;
+    assert_eq!(finished(&server).await["state"], "failed");
+    holding.rollback().await.unwrap();
+    start(&server).await;
     assert_eq!(finished(&server).await["result"]["verdict"], "verified");
 }
 
