@@ -21,14 +21,21 @@ struct Route {
     /// As in the document, `/events/{id}`.
     template: String,
     allow: String,
-    /// The names of each method's query parameters, unless it takes any name.
-    queries: HashMap<String, Vec<String>>,
+    /// Each method's query parameters, unless it takes any name.
+    queries: HashMap<String, Vec<QueryParameter>>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct QueryParameter {
+    pub(super) name: String,
+    /// What it can be, if that can be listed.
+    pub(super) values: Vec<String>,
 }
 
 impl RouteTable {
     pub(super) fn of(document: &Value) -> Self {
         let paths = document["paths"].as_object().into_iter().flatten();
-        Self { routes: paths.map(|(template, item)| Route::of(template, item)).collect() }
+        Self { routes: paths.map(|(template, item)| Route::of(document, template, item)).collect() }
     }
 
     /// The `Allow` of a path.
@@ -43,7 +50,7 @@ impl RouteTable {
     }
 
     /// The query parameters of an operation; `None` if there is no such operation or it takes any name.
-    pub(super) fn query_parameters(&self, path: &str, method: &Method) -> Option<&[String]> {
+    pub(super) fn query_parameters(&self, path: &str, method: &Method) -> Option<&[QueryParameter]> {
         self.find(path)?.queries.get(method.as_str()).map(Vec::as_slice)
     }
 
@@ -60,7 +67,7 @@ impl RouteTable {
 }
 
 impl Route {
-    fn of(template: &str, item: &Value) -> Self {
+    fn of(document: &Value, template: &str, item: &Value) -> Self {
         let mut methods: Vec<String> =
             item.as_object().into_iter().flatten().map(|(method, _)| method.to_uppercase()).collect();
         if methods.iter().any(|method| method == Method::GET.as_str()) {
@@ -68,8 +75,9 @@ impl Route {
         }
         methods.sort_unstable();
         let operations = item.as_object().into_iter().flatten();
-        let queries = operations
-            .filter_map(|(method, operation)| Some((method.to_uppercase(), query_parameters(operation)?)));
+        let queries = operations.filter_map(|(method, operation)| {
+            Some((method.to_uppercase(), query_parameters(document, operation)?))
+        });
         Self { template: template.to_owned(), allow: methods.join(", "), queries: queries.collect() }
     }
 
@@ -83,14 +91,21 @@ impl Route {
 }
 
 /// A parameter that is an object stands for any name: `?account_id=1346`.
-fn query_parameters(operation: &Value) -> Option<Vec<String>> {
+fn query_parameters(document: &Value, operation: &Value) -> Option<Vec<QueryParameter>> {
     let parameters = operation["parameters"].as_array().into_iter().flatten();
     let parameters = parameters.filter(|parameter| parameter["in"] == "query");
-    let names = parameters.map(|parameter| match parameter["schema"]["type"].as_str() {
-        Some("object") => None,
-        _ => parameter["name"].as_str().map(str::to_owned),
-    });
-    names.collect()
+    let parameter = |parameter: &Value| {
+        let schema = resolved(document, &parameter["schema"]);
+        let name = parameter["name"].as_str().filter(|_| schema["type"] != "object")?.to_owned();
+        let values = schema["enum"].as_array().into_iter().flatten();
+        Some(QueryParameter { name, values: values.filter_map(Value::as_str).map(str::to_owned).collect() })
+    };
+    parameters.map(parameter).collect()
+}
+
+fn resolved<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
+    let path = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix('#'));
+    path.and_then(|path| document.pointer(path)).unwrap_or(schema)
 }
 
 fn unprefixed(path: &str) -> &str {
@@ -133,13 +148,23 @@ mod tests {
 
     #[test]
     fn query_parameters_are_known_unless_any_name_is_taken() {
-        let table = RouteTable::of(&json!({"paths": {"/events": {
-            "post": {"parameters": [{"in": "query", "name": "receipt"}, {"in": "header", "name": "X"}]},
-            "get": {"parameters": [{"in": "query", "name": "filter", "schema": {"type": "object"}}]},
-            "delete": {},
-        }}}));
+        let detail =
+            json!({"in": "query", "name": "receipt", "schema": {"$ref": "#/components/schemas/Detail"}});
+        let table = RouteTable::of(&json!({
+            "paths": {"/events": {
+                "post": {"parameters": [detail, {"in": "header", "name": "X"}, {"in": "query", "name": "atomic"}]},
+                "get": {"parameters": [{"in": "query", "name": "filter", "schema": {"type": "object"}}]},
+                "delete": {},
+            }},
+            "components": {"schemas": {"Detail": {"type": "string", "enum": ["full", "none"]}}},
+        }));
         let known = |method| table.query_parameters("/events", &method);
-        assert_eq!(known(Method::POST), Some(&["receipt".to_owned()][..]));
+        let parameter = |name: &str, values: &[&str]| QueryParameter {
+            name: name.to_owned(),
+            values: values.iter().map(ToString::to_string).collect(),
+        };
+        let expected = [parameter("receipt", &["full", "none"]), parameter("atomic", &[])];
+        assert_eq!(known(Method::POST), Some(&expected[..]));
         assert_eq!(known(Method::DELETE), Some(&[][..]));
         assert_eq!(known(Method::GET), None);
     }

@@ -181,7 +181,11 @@ async fn a_redaction_says_why_and_of_what(server: Arc<Server>) {
     refused(redact(&server, &id, "").send().await, "reason");
     refused(redact(&server, &id, "reason=").send().await, "reason");
     refused(redact(&server, &id, &format!("reason={}", "x".repeat(1001))).send().await, "reason");
-    refused(redact(&server, &id, "reason=r&scope=some").send().await, "scope");
+    let other = redact(&server, &id, "reason=r&scope=al").send().await.problem(400, "invalid_parameter");
+    assert_eq!(
+        other["errors"],
+        json!([{"parameter": "scope", "detail": "expected one of: payload, all", "hint": "all"}])
+    );
     refused(redact(&server, &id, "reason=r&reasn=s").send().await, "reasn");
     redact(&server, "17", "reason=r").send().await.problem(400, "bad_id");
     redact(&server, "6ba7b810-9dad-41d1-80b4-00c04fd430c8", "reason=r")

@@ -1,5 +1,5 @@
 //! Where an operation's parameters are fixed, an unknown or repeated one is a mistake, not noise: the
-//! misspelt `receit=none` must not silently mean its default.
+//! misspelt `receit=none` must not silently mean its default. Nor is a value guessed that is none of those there are.
 
 use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
@@ -10,7 +10,7 @@ use poem::{Endpoint, Request, Response, Result};
 use crate::{
     api::{
         problem::{Fault, Problem},
-        route_table::RouteTable,
+        route_table::{QueryParameter, RouteTable},
     },
     event::nearest_name,
 };
@@ -33,23 +33,38 @@ pub(crate) async fn check<E: Endpoint<Output = Response>>(
     next.call(request).await
 }
 
-fn first_fault(query: &str, known: &[String]) -> Option<Fault> {
+fn first_fault(query: &str, known: &[QueryParameter]) -> Option<Fault> {
     let mut seen = HashSet::new();
-    query.split('&').filter(|pair| !pair.is_empty()).map(name).find_map(|name| {
-        if !known.iter().any(|known| *known == name) {
+    query.split('&').filter(|pair| !pair.is_empty()).find_map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = decoded(name);
+        let Some(parameter) = known.iter().find(|known| known.name == name) else {
             let fault = Fault::parameter(name.as_ref(), "this operation has no such parameter");
-            return Some(match nearest_name(&name, known.iter().map(String::as_str)) {
-                Some(near) => fault.hint(near),
-                None => fault,
-            });
+            return Some(hinting(fault, &name, known.iter().map(|known| known.name.as_str())));
+        };
+        if !seen.insert(name) {
+            return Some(Fault::parameter(&parameter.name, "the parameter is repeated"));
         }
-        let repeated = Fault::parameter(name.as_ref(), "the parameter is repeated");
-        (!seen.insert(name)).then_some(repeated)
+        let value = decoded(value);
+        let is_possible = parameter.values.is_empty() || parameter.values.iter().any(|known| *known == value);
+        (!is_possible).then(|| {
+            let expected = format!("expected one of: {}", parameter.values.join(", "));
+            let values = parameter.values.iter().map(String::as_str);
+            hinting(Fault::parameter(&parameter.name, expected), &value, values)
+        })
     })
 }
 
-fn name(pair: &str) -> Cow<'_, str> {
-    percent_decode_str(pair.split_once('=').map_or(pair, |(name, _)| name)).decode_utf8_lossy()
+/// With the word that was probably meant.
+fn hinting<'a>(fault: Fault, word: &str, known: impl Iterator<Item = &'a str>) -> Fault {
+    match nearest_name(word, known) {
+        Some(near) => fault.hint(near),
+        None => fault,
+    }
+}
+
+fn decoded(text: &str) -> Cow<'_, str> {
+    percent_decode_str(text).decode_utf8_lossy()
 }
 
 #[cfg(test)]
@@ -57,7 +72,9 @@ mod tests {
     use super::*;
 
     fn fault(query: &str) -> Option<(String, Option<String>)> {
-        let known = ["receipt".to_owned(), "atomic".to_owned()];
+        let values = vec!["full".to_owned(), "none".to_owned()];
+        let receipt = QueryParameter { name: "receipt".to_owned(), values };
+        let known = [receipt, QueryParameter { name: "atomic".to_owned(), values: Vec::new() }];
         first_fault(query, &known).map(|fault| (fault.parameter.unwrap_or_default(), fault.hint))
     }
 
@@ -70,6 +87,16 @@ mod tests {
     #[test]
     fn a_parameter_may_be_given_once() {
         assert_eq!(fault("receipt=none&atomic=true"), None);
-        assert_eq!(fault("receipt=none&rece%69pt=all"), Some(("receipt".to_owned(), None)));
+        assert_eq!(fault("receipt=none&rece%69pt=full"), Some(("receipt".to_owned(), None)));
+    }
+
+    #[test]
+    fn a_value_is_one_of_those_there_are() {
+        assert_eq!(fault("receipt=f%75ll"), None);
+        assert_eq!(fault("receipt=nome"), Some(("receipt".to_owned(), Some("none".to_owned()))));
+        for other in ["receipt=everything", "receipt=", "receipt", "receipt=NONE+"] {
+            assert!(fault(other).is_some(), "{other}");
+        }
+        assert_eq!(fault("atomic=anything"), None, "that is for the operation to say");
     }
 }

@@ -84,7 +84,13 @@ fn no_such_path(path: &str, routes: &RouteTable) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "no_such_path", detail)
 }
 
+/// `reason` names types of ours around what is of use.
 fn invalid_parameter(name: &str, reason: &str) -> Problem {
+    let reason = reason.split(" (occurred while parsing").next().unwrap_or(reason);
+    let reason = match reason.strip_prefix("failed to parse \"") {
+        Some(rest) => rest.split_once("\": ").map_or(reason, |(_, reason)| reason),
+        None => reason,
+    };
     Problem::new(StatusCode::BAD_REQUEST, "invalid_parameter", format!("The parameter {name} is not valid."))
         .with_fault(Fault::parameter(name, reason))
 }
