@@ -8,7 +8,6 @@ pub(super) enum Step {
     EventsInserted,
     TilesInserted,
     KeysInserted,
-    HeadMoved,
     Committed,
     Signed,
     Latched,

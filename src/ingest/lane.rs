@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use sqlx::{Connection, PgConnection};
+use sqlx::PgConnection;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
@@ -23,7 +23,7 @@ use crate::integrity::{Integrity, Refusal};
 use crate::merkle::{Hash, Tree};
 use crate::metrics::{Metrics, Reason as RejectReason};
 use crate::store::idempotency::Known;
-use crate::store::{Store, append, idempotency, log, partitions, redactions};
+use crate::store::{Store, append, idempotency, log, partitions, redactions, turn};
 
 /// An event's time comes from the database; if that is wrong, better no event than a false one.
 const CLOCK_TOLERANCE: Duration = Duration::from_mins(5);
@@ -153,12 +153,13 @@ impl Lane {
     async fn attempt(&mut self, group: &mut Group) -> Result<(), Failure> {
         let begun = Instant::now();
         let mut session = Session::open(&self.store.ingest).await?;
-        let mut transaction = step(session.begin()).await?;
-        let sequenced = match step(self.prepare(&mut transaction, group)).await {
+        let head = step(turn::begin(&mut session, self.tenant.id)).await?;
+        reached(Step::Locked);
+        let sequenced = match step(self.prepare(&mut session, head, group)).await {
             Ok(sequenced) => sequenced,
             Err(failure) => {
                 self.undo_admission();
-                if step(transaction.rollback()).await.is_ok() {
+                if step(turn::roll_back(&mut session)).await.is_ok() {
                     session.release();
                 }
                 return Err(self.after_rollback(failure).await);
@@ -167,13 +168,13 @@ impl Lane {
         if sequenced.rows.is_empty() {
             let fates = sequenced.fates;
             self.undo_admission();
-            step(transaction.rollback()).await?;
+            step(turn::roll_back(&mut session)).await?;
             session.release();
             answer(&mut group.items, fates, &[]);
             return Ok(());
         }
         let before = self.state.take();
-        match step(transaction.commit()).await {
+        match step(turn::commit(&mut session, self.tenant.id, &sequenced.head)).await {
             Ok(()) => session.release(),
             Err(error) => {
                 drop(session);
@@ -195,11 +196,10 @@ impl Lane {
     async fn prepare<'a>(
         &mut self,
         transaction: &mut PgConnection,
+        head: log::Head,
         group: &'a Group,
     ) -> Result<Sequenced<'a>, Failure> {
         let items = &group.items;
-        let head = log::lock_head(transaction, self.tenant.id).await?;
-        reached(Step::Locked);
         check_clock(&head)?;
         let state = match self.state.take() {
             // What readers of this instance have signed may be further than what its lane remembers.
@@ -272,7 +272,7 @@ impl Lane {
         transaction: &mut PgConnection,
         sequenced: &Sequenced<'_>,
     ) -> Result<(), sqlx::Error> {
-        let Sequenced { rows, tiles, keys, erasures, head, .. } = sequenced;
+        let Sequenced { rows, tiles, keys, erasures, .. } = sequenced;
         append::events(transaction, self.tenant.id, rows).await?;
         reached(Step::EventsInserted);
         if !tiles.is_empty() {
@@ -284,8 +284,6 @@ impl Lane {
             reached(Step::KeysInserted);
         }
         redactions::erase(transaction, self.tenant.id, erasures).await?;
-        append::head(transaction, self.tenant.id, head).await?;
-        reached(Step::HeadMoved);
         Ok(())
     }
 
@@ -391,11 +389,10 @@ impl Lane {
 
     async fn is_recorded(&self, row: &append::Row<'_>) -> Result<bool, sqlx::Error> {
         let mut session = Session::open(&self.store.ingest).await?;
-        let mut transaction = step(session.begin()).await?;
-        step(log::lock_head(&mut transaction, self.tenant.id)).await?;
-        let there = log::contains(&mut transaction, self.tenant.id, row.received_at, row.seq, row.id);
+        step(turn::begin(&mut session, self.tenant.id)).await?;
+        let there = log::contains(&mut session, self.tenant.id, row.received_at, row.seq, row.id);
         let there = step(there).await?;
-        step(transaction.rollback()).await?;
+        step(turn::roll_back(&mut session)).await?;
         session.release();
         Ok(there)
     }

@@ -149,6 +149,9 @@ impl Access {
                     if let Some(statement) = role {
                         connection.execute(statement).await?;
                     }
+                    if identity == Identity::Writer {
+                        connection.execute(super::turn::PREPARE).await?;
+                    }
                     Ok(())
                 })
             })

@@ -16,6 +16,7 @@ pub mod scrub;
 pub mod service_events;
 pub mod settings;
 pub mod tree;
+pub mod turn;
 mod values;
 pub mod verify;
 

@@ -7,13 +7,12 @@ use crate::harness::Service;
 use crate::journal::{Journal, Random, send_until_recorded};
 
 /// As in src/ingest/fault.rs.
-const STEPS: [&str; 10] = [
+const STEPS: [&str; 9] = [
     "Locked",
     "Sequenced",
     "EventsInserted",
     "TilesInserted",
     "KeysInserted",
-    "HeadMoved",
     "Committed",
     "Signed",
     "Latched",
