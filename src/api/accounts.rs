@@ -12,7 +12,6 @@ use crate::event::nearest_name;
 use crate::store::principals::users::page_of_users;
 use crate::store::principals::{Author, ChangeError};
 
-/// The code of a change that only a superadmin may make.
 /// Rows of a list that are read for a hint.
 const NEAREST_OF_MAX: i64 = 1_000;
 /// Rows of a page, unless the request says.

@@ -9,6 +9,7 @@ use sqlx::{ConnectOptions, Connection};
 
 use super::comparison::{ROWS_PER_RUN, Timing};
 use super::sample::Sample;
+use crate::store::POSTGRES_EPOCH_MICROS;
 
 const COPY: &str = r#"COPY bench.events (tenant_id, seq, received_at, id, kind, envelope_v, projection_v, level,
     event_type, user_identity, "timestamp", source, outcome, target, message, ip, correlation_id, recorded_by,
@@ -21,8 +22,6 @@ const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 const SEQ_AT: usize = 2 + (4 + 4) + 4;
 const RECEIVED_AT_AT: usize = SEQ_AT + 8 + 4;
 const ID_AT: usize = RECEIVED_AT_AT + 8 + 4;
-/// 2000-01-01, from which PostgreSQL counts.
-const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 /// A batch in COPY's format, encoded beforehand.
 pub(super) struct Encoded {

@@ -283,8 +283,7 @@ impl Lane {
             idempotency::insert(transaction, self.tenant.id, keys).await?;
             reached(Step::KeysInserted);
         }
-        redactions::erase(transaction, self.tenant.id, erasures).await?;
-        Ok(())
+        redactions::erase(transaction, self.tenant.id, erasures).await
     }
 
     /// In statements of their own, after the lock: the locking statement's snapshot may be older than the lock.

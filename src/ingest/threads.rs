@@ -10,7 +10,7 @@ use std::thread::available_parallelism;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
-/// A lane mostly waits for the database, so one thread does for as many cores.
+/// Few, as a lane mostly waits for the database.
 const CORES_PER_THREAD: usize = 4;
 
 /// For all logs of the process. It outlives them, as connections that are still to be closed live on it as well.

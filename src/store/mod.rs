@@ -26,6 +26,7 @@ use sqlx::PgPool;
 
 pub use connect::{Access, Login, PoolSizes};
 pub use read::{bounded, living_session};
+pub use values::POSTGRES_EPOCH_MICROS;
 
 /// Small pools, so that neither a slow query nor a flood of writes can starve the others.
 #[derive(Clone, Debug)]

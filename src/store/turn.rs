@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
 use super::log::Head;
-use super::values::{corrupt, hash, signed, unsigned};
+use super::values::{POSTGRES_EPOCH_MICROS, corrupt, hash, signed, unsigned};
 use crate::event::Timestamp;
 
 /// To be executed once in each session. [`super::log::lock_head`] says why the first is as it is.
@@ -24,9 +24,6 @@ PREPARE eventlogger_move_head (int, bigint, text, text, timestamptz, uuid, int) 
     UPDATE heads SET size = $2, root = decode($3, 'base64'), frontier = decode($4, 'base64'), last_received_at = $5,
                      last_id = $6, epoch = $7
     WHERE tenant_id = $1";
-
-/// The time of PostgreSQL's epoch, 2000-01-01.
-const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 /// Begins a transaction and locks the head of a log until its end.
 pub async fn begin(session: &mut PgConnection, tenant_id: i32) -> Result<Head, sqlx::Error> {

@@ -5,6 +5,9 @@ use time::OffsetDateTime;
 use crate::event::{Salt, Timestamp};
 use crate::merkle::Hash;
 
+/// The time of PostgreSQL's epoch, 2000-01-01, in microseconds since 1970.
+pub const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
+
 /// A stored value that the schema rules out; somebody changed the schema or the data.
 pub(super) fn corrupt(what: &'static str) -> sqlx::Error {
     sqlx::Error::Decode(what.into())

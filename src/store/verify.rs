@@ -12,15 +12,12 @@ use sqlx::{
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::values::{signed, unsigned};
+use super::values::{POSTGRES_EPOCH_MICROS, signed, unsigned};
 use crate::event::{Envelope, Level, Outcome, Timestamp};
 use crate::merkle::TileId;
 use crate::query::compile::id_millisecond;
 use crate::verify::log::{Head, StoredHead, StoredTile};
 use crate::verify::row::{Columns, Doubt, Redaction, Row, Scope, Typed};
-
-/// The time of PostgreSQL's epoch, 2000-01-01.
-const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 /// A `timestamptz` in microseconds since 1970. Unlike the usual types it holds whatever the database does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +151,10 @@ impl StoredRow {
     pub fn position(&self) -> Result<Position, sqlx::Error> {
         let received_at: Option<Micros> = self.0.try_get(1)?;
         Ok(Position { seq: self.0.try_get(0)?, received_at: received_at.unwrap_or(Micros(i64::MAX)) })
+    }
+
+    pub fn id(&self) -> Result<Option<Uuid>, sqlx::Error> {
+        self.0.try_get(2)
     }
 
     /// About how much memory it takes.

@@ -14,13 +14,13 @@ use sqlx::{PgConnection, PgPool};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use super::{Progress, Report, Trusted, UNPINNED};
+use super::{Progress, Report, Trusted, UNPINNED, open};
 use crate::auth::Tenant;
 use crate::merkle::TileId;
 use crate::store::log_keys;
 use crate::store::verify::{self, BATCH, Position, StoredCheckpoint, StoredRow};
 use crate::verify::log::{Expected, Log, Outcome, StoredTile};
-use crate::verify::row::{Opened, Opener};
+use crate::verify::row::Opened;
 use crate::verify::signed::Keys;
 use crate::verify::{Culprit, Findings};
 
@@ -226,11 +226,7 @@ impl Opening {
 }
 
 async fn open_chunk(pool: PgPool, rows: Vec<StoredRow>) -> Result<Vec<Opened>, sqlx::Error> {
-    let opened = tokio::task::spawn_blocking(|| {
-        let mut opener = Opener::default();
-        rows.into_iter().map(|row| Ok(opener.open(row.decode()?))).collect::<Result<Vec<_>, sqlx::Error>>()
-    });
-    let mut opened = opened.await.map_err(|error| sqlx::Error::Io(error.into()))??;
+    let mut opened = open(rows).await?;
     let doubts: Vec<_> = opened.iter().filter_map(|opened| opened.doubt.as_deref()).collect();
     if doubts.is_empty() {
         return Ok(opened);

@@ -12,9 +12,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
+use crate::store::verify::StoredRow;
 use crate::tlog::Policy;
 use crate::verify::Finding;
 use crate::verify::log::Outcome;
+use crate::verify::row::{Opened, Opener};
 
 /// What is said where no key is pinned.
 const UNPINNED: &str =
@@ -59,6 +61,15 @@ pub enum Verdict {
     /// Nothing is wrong, as far as could be seen, and not everything could be.
     Incomplete,
     Findings,
+}
+
+/// Opens rows on a thread that may be busy.
+async fn open(rows: Vec<StoredRow>) -> Result<Vec<Opened>, sqlx::Error> {
+    let opened = tokio::task::spawn_blocking(|| {
+        let mut opener = Opener::default();
+        rows.into_iter().map(|row| Ok(opener.open(row.decode()?))).collect()
+    });
+    opened.await.map_err(|error| sqlx::Error::Io(error.into()))?
 }
 
 /// What a walk through one log came to.

@@ -9,10 +9,10 @@ use futures_util::TryStreamExt;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use super::open;
 use crate::merkle::Hash;
-use crate::store::verify::{self, StoredRow};
-use crate::store::{bounded, living_session};
-use crate::verify::row::{OTHER_PROJECTION, Opened, Opener};
+use crate::store::{bounded, living_session, verify};
+use crate::verify::row::{OTHER_PROJECTION, Opened};
 
 /// Ids of one statement, and what of their rows is opened at a time.
 const IDS_AT_ONCE: usize = 500;
@@ -79,11 +79,13 @@ async fn open_rows(
     tenant_id: i32,
     ids: &[Uuid],
 ) -> Result<HashMap<Uuid, Vec<Opened>>, sqlx::Error> {
-    let (mut opened, mut waiting, mut bytes) = (Vec::with_capacity(ids.len()), Vec::new(), 0);
+    let (mut found, mut opened) = (Vec::with_capacity(ids.len()), Vec::with_capacity(ids.len()));
+    let (mut waiting, mut bytes) = (Vec::new(), 0);
     {
         let mut rows = pin!(verify::rows_of(&mut *connection, tenant_id, ids));
         while let Some(row) = rows.try_next().await? {
             bytes += row.bytes()?;
+            found.push(row.id()?.unwrap_or_default());
             waiting.push(row);
             if bytes >= BYTES_AT_ONCE {
                 opened.extend(open(std::mem::take(&mut waiting)).await?);
@@ -92,26 +94,12 @@ async fn open_rows(
         }
     }
     opened.extend(open(waiting).await?);
-    let doubts: Vec<_> = opened.iter().filter_map(|(_, row): &(Uuid, Opened)| row.doubt.as_deref()).collect();
+    let doubts: Vec<_> = opened.iter().filter_map(|row: &Opened| row.doubt.as_deref()).collect();
     if !doubts.is_empty() {
         let same = verify::settle(&mut *connection, &doubts).await?;
-        Opened::settle(opened.iter_mut().map(|(_, row)| row), same);
+        Opened::settle(&mut opened, same);
     }
     let mut by_id: HashMap<Uuid, Vec<Opened>> = HashMap::with_capacity(opened.len());
-    opened.into_iter().for_each(|(id, row)| by_id.entry(id).or_default().push(row));
+    found.into_iter().zip(opened).for_each(|(id, row)| by_id.entry(id).or_default().push(row));
     Ok(by_id)
-}
-
-/// On a thread that may be busy.
-async fn open(rows: Vec<StoredRow>) -> Result<Vec<(Uuid, Opened)>, sqlx::Error> {
-    let opened = tokio::task::spawn_blocking(|| {
-        let mut opener = Opener::default();
-        let open = |row: StoredRow| {
-            let row = row.decode()?;
-            let id = row.columns.as_ref().and_then(|columns| columns.id).unwrap_or_default();
-            Ok((id, opener.open(row)))
-        };
-        rows.into_iter().map(open).collect()
-    });
-    opened.await.map_err(|error| sqlx::Error::Io(error.into()))?
 }
