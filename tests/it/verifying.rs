@@ -166,7 +166,7 @@ const TAMPERING: [(&str, Option<u64>, &str); 47] = [
     ),
     ("UPDATE events SET redaction = 'payload' WHERE seq = 3", Some(3), UNACCOUNTED),
     (
-        "UPDATE events SET entry = overlay(entry PLACING '\\x00'::bytea FROM 60) WHERE seq = 7",
+        "UPDATE events SET entry = set_byte(entry, 59, get_byte(entry, 59) # 255) WHERE seq = 7",
         Some(7),
         "the entry is not the one that its tile has",
     ),
@@ -199,7 +199,7 @@ const TAMPERING: [(&str, Option<u64>, &str); 47] = [
         Some(601),
         "behind the head",
     ),
-    ("UPDATE tiles SET data = overlay(data PLACING '\\x00ff'::bytea FROM 33) WHERE index = 1", Some(257), "tile 0/1"),
+    ("UPDATE tiles SET data = set_byte(data, 32, get_byte(data, 32) # 255) WHERE index = 1", Some(257), "tile 0/1"),
     ("UPDATE tiles SET root = sha256(root) WHERE index = 1", Some(256), "tile 0/1"),
     ("DELETE FROM tiles WHERE index = 1", Some(256), "tile 0/1"),
     ("UPDATE tiles SET index = 2 WHERE index = 1", None, "there is a tile 0/2"),
