@@ -4,7 +4,7 @@
 //! A service that was tampered with can be made to say that all is well; its word saves nobody from running `verify`
 //! with a pinned key elsewhere. But it finds what was done to the database behind its back.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use time::OffsetDateTime;
@@ -106,7 +106,8 @@ impl Checks {
         let _turn = self.turn.acquire().await.map_err(|_| sqlx::Error::WorkerCrashed)?;
         let policy = self.policy(tenant).await?;
         // Before the snapshot is taken: what is signed afterwards would be missed in it.
-        let seen = self.integrity.last_signed(tenant).ok().flatten().map(|head| head.note);
+        let seen = self.integrity.last_signed(&self.store.checks, tenant).await;
+        let seen = seen.ok().flatten().map(|head| head.note);
         let trusted = Trusted { policy: policy.as_ref(), seen: seen.as_deref() };
         database::walk(&self.store.checks, tenant, trusted, progress).await
     }
@@ -114,8 +115,7 @@ impl Checks {
     /// The instance's own keys; none, and so no word about signatures, if it has not got the right one.
     async fn policy(&self, tenant: &Tenant) -> Result<Option<Policy>, sqlx::Error> {
         let registered = log_keys::of_log(&self.store.checks, tenant.id).await?;
-        let epochs: BTreeSet<_> = registered.into_iter().map(|key| key.epoch).collect();
-        Ok(self.integrity.policy(tenant, epochs).ok())
+        Ok(self.integrity.policy(tenant, &registered).ok())
     }
 
     async fn tell(&self, tenant: &Arc<Tenant>, check: &Check, report: &Report) {

@@ -113,6 +113,7 @@ async fn integrity(store: &Store, config: &Config, may_join: bool) -> Result<Int
     let settings = integrity::Settings {
         origin: config.integrity.origin.clone(),
         key,
+        next_key: config.data_dir.join("signing-key.next"),
         latch_folders: iter::once(own_folder).chain(config.integrity.second_latch_dir.clone()).collect(),
         may_join,
     };

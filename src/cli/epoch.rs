@@ -76,8 +76,8 @@ impl Open {
 }
 
 fn told(origin: &str, opened: &Opened) -> String {
-    let lost = match &opened.lost {
-        Some(lost) => format!("{} entries had been signed.", lost.size),
+    let lost = match &opened.last {
+        Some(last) => format!("{} entries had been signed.", last.size),
         None => "What had been signed is not known here.".to_owned(),
     };
     format!(

@@ -4,6 +4,7 @@ mod arguments;
 mod bench;
 mod config;
 mod epoch;
+mod key;
 mod migrate;
 mod openapi;
 mod serve;
@@ -64,6 +65,8 @@ enum Command {
     Tenant(tenant::Command),
     #[command(subcommand)]
     Epoch(epoch::Command),
+    #[command(subcommand)]
+    Key(key::Command),
     Openapi(openapi::Command),
     Verify(verify::Command),
     Bench(bench::Command),
@@ -82,6 +85,7 @@ impl Command {
                 administer(file, async |pool, out| tenant::run(command, pool, out).await)
             }
             Self::Epoch(command) => command.run(file),
+            Self::Key(command) => command.run(file),
             Self::Openapi(command) => command.run(),
             Self::Verify(command) => command.run(file),
             Self::Bench(command) => command.run(),

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
-use sqlx::Connection;
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
 
 use super::SERVICE;
 use super::lane::check_clock;
@@ -14,12 +14,13 @@ use super::rebuild::{self, RebuildError};
 use super::sequence::{LogState, sequence_control};
 use crate::auth::Tenant;
 use crate::event::{Invalid, Level, NewEvent, Outcome, Payload};
-use crate::integrity::{Integrity, Refusal, SignedHead};
-use crate::store::{Store, append, checkpoints, log, log_keys};
+use crate::integrity::{Integrity, LogSigner, Refusal, SignedHead};
+use crate::store::log::{self, Head};
+use crate::store::{Store, append, checkpoints, log_keys};
 
 const EPOCH_TYPE: &str = "eventlogger.epoch_opened";
 
-/// Who declares it, and why.
+/// Who begins an epoch, and why.
 #[derive(Clone, Debug)]
 pub struct Declaration {
     pub reason: String,
@@ -33,7 +34,7 @@ pub struct Opened {
     /// Entries that the log has kept.
     pub restored_size: u64,
     /// The furthest state of the epoch before that this machine knows of.
-    pub lost: Option<SignedHead>,
+    pub last: Option<SignedHead>,
 }
 
 /// Why no epoch was begun. The texts are for operators.
@@ -62,6 +63,15 @@ pub enum EpochError {
     Database(#[from] sqlx::Error),
 }
 
+impl From<RebuildError> for EpochError {
+    fn from(error: RebuildError) -> Self {
+        match error {
+            RebuildError::Database(error) => Self::Database(error),
+            RebuildError::Inconsistent(what) => Self::Inconsistent(what),
+        }
+    }
+}
+
 /// Begins the next epoch of a log. Must not be cancelled.
 pub async fn open_epoch(
     store: &Store,
@@ -71,54 +81,78 @@ pub async fn open_epoch(
 ) -> Result<Opened, EpochError> {
     let mut connection = store.control.acquire().await?;
     let mut transaction = connection.begin().await?;
-    let head = log::lock_head(&mut transaction, tenant.id).await?;
-    check_clock(&head).map_err(|_| EpochError::Clock)?;
-    let lost = match integrity.admit(&mut transaction, tenant, &head).await {
+    let head = lock_head(&mut transaction, tenant).await?;
+    let last = match integrity.admit(&mut transaction, tenant, &head).await {
         Ok(_) => return Err(EpochError::NotNeeded(tenant.name.clone())),
-        Err(Refusal::Behind { .. } | Refusal::Contradicted { .. }) => integrity.last_signed(tenant)?,
+        Err(Refusal::Behind { .. } | Refusal::Contradicted { .. }) => {
+            integrity.last_signed(&mut *transaction, tenant).await?
+        }
         Err(refusal) => return Err(refusal.into()),
     };
-    let (tree, tile_start) =
-        rebuild::read(&mut transaction, tenant.id, &head).await.map_err(|error| match error {
-            RebuildError::Database(error) => EpochError::Database(error),
-            RebuildError::Inconsistent(what) => EpochError::Inconsistent(what),
-        })?;
-    let epoch = lost.as_ref().map_or(0, |lost| lost.epoch).max(head.epoch) + 1;
-    let signer = Arc::new(integrity.signer(tenant, epoch)?);
-    let vkey = signer.verifier().to_string();
-    let state = LogState { tree, signer: Arc::clone(&signer), tile_start };
-    let event = declaration.event(tenant, epoch, head.size, lost.as_ref())?;
-    let mut sequenced = sequence_control(&event, SERVICE, tenant.log_id, &head, &state)?;
-    sequenced.head.epoch = epoch;
-    append::events(&mut transaction, tenant.id, &sequenced.rows).await?;
-    if !sequenced.tiles.is_empty() {
-        append::tiles(&mut transaction, tenant.id, &sequenced.tiles).await?;
-    }
-    append::head(&mut transaction, tenant.id, &sequenced.head).await?;
-    log_keys::retire(&mut transaction, tenant.id, head.epoch, head.size).await?;
-    log_keys::register(&mut transaction, tenant.id, epoch, &vkey, head.size).await?;
-    // Signed before COMMIT, unlike all others, and seen by nobody before it: with the entry it is there, or neither.
-    let first = signer.sign(sequenced.head.size, sequenced.head.root);
-    checkpoints::store_first(&mut transaction, tenant.id, epoch, first.size, &first.note).await?;
+    let signer = integrity.signer(tenant, next_epoch(&head, last.as_ref()))?;
+    let event = declaration.event(EPOCH_TYPE, tenant, signer.epoch(), head.size, last.as_ref(), json!({}))?;
+    let first = begin(&mut transaction, tenant, &head, signer, &event).await?;
+    checkpoints::store_first(&mut transaction, tenant.id, first.epoch, first.size, &first.note).await?;
     transaction.commit().await?;
     integrity.remember(tenant, &first)?;
-    Ok(Opened { head: first, restored_size: head.size, lost })
+    Ok(Opened { head: first, restored_size: head.size, last })
+}
+
+pub(super) async fn lock_head(transaction: &mut PgConnection, tenant: &Tenant) -> Result<Head, EpochError> {
+    let head = log::lock_head(transaction, tenant.id).await?;
+    check_clock(&head).map_err(|_| EpochError::Clock)?;
+    Ok(head)
+}
+
+/// One that has not been, as far as is known here.
+pub(super) fn next_epoch(head: &Head, last: Option<&SignedHead>) -> i32 {
+    last.map_or(0, |last| last.epoch).max(head.epoch) + 1
+}
+
+/// Lets the log go on in the signer's epoch, with this event. The head is signed before COMMIT, unlike all others, and
+/// seen by nobody before it: with the entry its checkpoint is there, or neither.
+pub(super) async fn begin(
+    transaction: &mut PgConnection,
+    tenant: &Tenant,
+    head: &Head,
+    signer: LogSigner,
+    event: &NewEvent,
+) -> Result<SignedHead, EpochError> {
+    let (tree, tile_start) = rebuild::read(transaction, tenant.id, head).await?;
+    let (epoch, signer) = (signer.epoch(), Arc::new(signer));
+    let state = LogState { tree, signer: Arc::clone(&signer), tile_start };
+    let mut sequenced = sequence_control(event, SERVICE, tenant.log_id, head, &state)?;
+    sequenced.head.epoch = epoch;
+    append::events(transaction, tenant.id, &sequenced.rows).await?;
+    if !sequenced.tiles.is_empty() {
+        append::tiles(transaction, tenant.id, &sequenced.tiles).await?;
+    }
+    append::head(transaction, tenant.id, &sequenced.head).await?;
+    log_keys::retire(transaction, tenant.id, head.epoch, head.size).await?;
+    log_keys::register(transaction, tenant.id, epoch, &signer.verifier().to_string(), head.size).await?;
+    Ok(signer.sign(sequenced.head.size, sequenced.head.root))
 }
 
 impl Declaration {
-    fn event(
+    /// The first entry of the epoch; `more` are members of its own.
+    pub(super) fn event(
         &self,
+        event_type: &str,
         tenant: &Tenant,
         epoch: i32,
         restored_size: u64,
-        lost: Option<&SignedHead>,
+        last: Option<&SignedHead>,
+        more: Value,
     ) -> Result<NewEvent, EpochError> {
-        let payload = json!({
+        let mut payload = json!({
             "epoch": epoch,
             "reason": self.reason,
             "restored_size": restored_size,
-            "previous_checkpoint": lost.map(|lost| &*lost.note),
+            "previous_checkpoint": last.map(|last| &*last.note),
         });
+        if let (Value::Object(payload), Value::Object(more)) = (&mut payload, more) {
+            payload.extend(more);
+        }
         let payload = Payload::parse(payload.to_string().into_bytes());
         let invalid = |invalid: Invalid| EpochError::Invalid(invalid.detail);
         Ok(NewEvent {
@@ -130,7 +164,7 @@ impl Declaration {
                 "Epoch {epoch} of the log began with the {restored_size} entries that the database has."
             )),
             payload: Some(payload.map_err(invalid)?),
-            ..NewEvent::bare(EPOCH_TYPE.to_owned(), self.user_identity.clone())
+            ..NewEvent::bare(event_type.to_owned(), self.user_identity.clone())
         })
     }
 }

@@ -6,6 +6,7 @@
 mod epoch;
 mod fault;
 mod ids;
+mod key_change;
 mod lane;
 mod purpose;
 mod queue;
@@ -36,6 +37,7 @@ use queue::{Load, Queue};
 use ticket::Outcome;
 
 pub use epoch::{Declaration, EpochError, Opened, open_epoch};
+pub use key_change::{KeyChange, KeyChangeError, change_key};
 pub use purpose::RedactionRefusal;
 pub use queue::Mode;
 pub use sealed::Sealed;

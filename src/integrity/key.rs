@@ -39,12 +39,14 @@ pub enum KeyError {
     Random(getrandom::Error),
     #[error(
         "the logs of this database are signed by the key {registered}, and {} is missing. Copy it from an instance that \
-         has it, or from a backup: it is that instance's <data_dir>/signing-key", file.display()
+         has it, or from a backup: it is that instance's <data_dir>/signing-key. If it is lost for good: eventlogger key change \
+         --reason TEXT", file.display()
     )]
     Missing { file: PathBuf, registered: String },
     #[error(
         "the logs of this database are signed by the key {registered}, and this instance's is {own}. Copy the right \
-         one here from an instance that has it, or from a backup: it is that instance's <data_dir>/signing-key"
+         one here from an instance that has it, or from a backup: it is that instance's <data_dir>/signing-key. If the \
+         key was just changed here, restart this instance"
     )]
     Other { own: String, registered: String },
 }
@@ -60,17 +62,15 @@ impl KeyError {
 pub(super) fn load(from: &KeySource, name: &str, registered: Option<&str>) -> Result<SigningKey, KeyError> {
     let key = match from {
         KeySource::Given(secret) => parse(secret, "integrity.signing_key".to_owned())?,
-        KeySource::File(file) => match (read(file)?, registered) {
-            (Some(text), _) => parse(&text, file.display().to_string())?,
+        KeySource::File(file) => match (read_key(file)?, registered) {
+            (Some(key), _) => key,
             (None, Some(registered)) => {
                 return Err(KeyError::Missing { file: file.clone(), registered: registered.to_owned() });
             }
             (None, None) => match make(file, name) {
                 // Another instance has made it meanwhile, if it is there now.
                 Err(KeyError::Unwritable { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
-                    let text = read(file)?;
-                    let unwritable = || KeyError::Unwritable { file: file.clone(), source };
-                    parse(&text.ok_or_else(unwritable)?, file.display().to_string())?
+                    read_key(file)?.ok_or_else(|| KeyError::Unwritable { file: file.clone(), source })?
                 }
                 made => return made,
             },
@@ -105,7 +105,19 @@ fn parse(text: &str, place: String) -> Result<SigningKey, KeyError> {
         .map_err(|error| KeyError::Malformed { place, detail: error.to_string() })
 }
 
+/// The key, if there is one, whatever it is the key of.
+pub(super) fn at_hand(source: &KeySource) -> Option<SigningKey> {
+    match source {
+        KeySource::Given(secret) => parse(secret, String::new()).ok(),
+        KeySource::File(file) => read_key(file).ok().flatten(),
+    }
+}
+
 /// `None` if there is no such file.
+pub(super) fn read_key(file: &Path) -> Result<Option<SigningKey>, KeyError> {
+    read(file)?.map(|text| parse(&text, file.display().to_string())).transpose()
+}
+
 fn read(file: &Path) -> Result<Option<String>, KeyError> {
     let unreadable = |source| KeyError::Unreadable { file: file.to_owned(), source };
     let opened = match File::open(file) {
@@ -122,7 +134,7 @@ fn read(file: &Path) -> Result<Option<String>, KeyError> {
     Ok(Some(text))
 }
 
-fn make(file: &Path, name: &str) -> Result<SigningKey, KeyError> {
+pub(super) fn make(file: &Path, name: &str) -> Result<SigningKey, KeyError> {
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed).map_err(KeyError::Random)?;
     let key = SigningKey::from_seed(name, &seed).map_err(|error| unfit(name, &error))?;

@@ -3,26 +3,31 @@
 //!
 //! Nothing is signed that does not go on from what was signed before: see [`Integrity::admit`].
 
+mod handover;
 mod key;
 mod latch;
 mod prove;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::warn;
 
 use crate::auth::Tenant;
 use crate::merkle::{Hash, empty_root, root_nodes, tiles_needed, verify_consistency};
 use crate::store::log::{self, Head};
+use crate::store::log_keys::LogKey;
 use crate::store::principals::{DEFAULT_TENANT, find_tenant};
 use crate::store::{Store, checkpoints, log_keys, settings, tree};
-use crate::tlog::{Checkpoint, Policy, SigningKey, VerifierKey};
+use crate::tlog::{Checkpoint, Policy, SigningKey, VerifierKey, note};
+use handover::Place;
 use latch::Latch;
 
+pub use handover::NextKey;
 pub use key::{KeyError, KeySource};
 pub use prove::{ConsistencyProof, ProveError, Proved};
 
@@ -38,6 +43,8 @@ pub struct Settings {
     /// What the names of new installations' logs begin with; empty for a random one.
     pub origin: String,
     pub key: KeySource,
+    /// The file in which another key waits until all logs have it.
+    pub next_key: PathBuf,
     /// Where what was signed is remembered; each folder has all of it.
     pub latch_folders: Vec<PathBuf>,
     /// Folders that another process holds are read, and not written to.
@@ -136,6 +143,7 @@ pub struct Integrity {
     base: String,
     /// What the keys of all logs are derived from; or why this instance may not sign.
     key: Result<SigningKey, Arc<KeyError>>,
+    place: Place,
     latch: Latch,
 }
 
@@ -148,7 +156,8 @@ impl Integrity {
             tracing::error!(%error, "nothing can be recorded: {error}");
         }
         let latch = open_latch(&settings).await?;
-        Ok(Self { store, base, key, latch })
+        let place = Place { present: settings.key, next: settings.next_key };
+        Ok(Self { store, base, key, place, latch })
     }
 
     /// What a log is called in its checkpoints.
@@ -172,7 +181,7 @@ impl Integrity {
     ) -> Result<LogSigner, Refusal> {
         let signer = self.signer(tenant, head.epoch)?;
         self.register(connection, tenant, head, signer.verifier()).await?;
-        let signed = self.last_signed(tenant)?;
+        let signed = self.last_signed(&mut *connection, tenant).await?;
         let Head { epoch, size, root, .. } = head;
         self.check_continues(connection, tenant, signed, (*epoch, *size, root)).await?;
         Ok(signer)
@@ -184,17 +193,33 @@ impl Integrity {
     }
 
     /// The furthest state of a log that this machine knows of.
-    pub fn last_signed(&self, tenant: &Tenant) -> Result<Option<SignedHead>, Refusal> {
+    pub async fn last_signed(
+        &self,
+        executor: impl PgExecutor<'_>,
+        tenant: &Tenant,
+    ) -> Result<Option<SignedHead>, Refusal> {
         // Without the key nothing could be told of what the files say.
         self.key.as_ref().map_err(Arc::clone)?;
-        self.latch.read(tenant, |note| self.open_note(tenant, note))
+        match self.latch.read(tenant, |note| self.open_note(tenant, note, &[])) {
+            // From before the key was changed, perhaps.
+            Err(Refusal::Unreadable { .. }) => {
+                let former = registered(executor, tenant).await?;
+                self.latch.read(tenant, |note| self.open_note(tenant, note, &former))
+            }
+            read => read,
+        }
     }
 
-    /// This installation's keys of a log, for some of its epochs, as a policy.
-    pub fn policy(&self, tenant: &Tenant, epochs: impl IntoIterator<Item = i32>) -> Result<Policy, Refusal> {
+    /// This installation's own keys of a log, as a policy. Keys from before a change are not its own any more; what
+    /// they signed lies within what the present one did.
+    pub fn policy(&self, tenant: &Tenant, registered: &[LogKey]) -> Result<Policy, Refusal> {
+        let epochs: BTreeSet<_> = registered.iter().map(|key| key.epoch).collect();
         let mut text = String::new();
-        for epoch in epochs {
-            text += &format!("log {}\n", self.signer(tenant, epoch)?.verifier());
+        for &epoch in &epochs {
+            let own = self.signer(tenant, epoch)?.verifier().to_string();
+            if epochs.last() == Some(&epoch) || registered.iter().any(|key| key.vkey == own) {
+                text += &format!("log {own}\n");
+            }
         }
         text += "quorum none\n";
         Ok(Policy::parse(text.as_bytes())
@@ -270,16 +295,22 @@ impl Integrity {
         epoch: i32,
     ) -> Result<SignedHead, Refusal> {
         let note = checkpoints::first_of_epoch(connection, tenant.id, epoch).await?;
-        let first = note.and_then(|note| self.open_note(tenant, &note));
+        // By this instance's key, if it has one: another could be anybody's.
+        let known = match &self.key {
+            Ok(_) => Vec::new(),
+            Err(_) => registered(&mut *connection, tenant).await?,
+        };
+        let first = note.and_then(|note| self.open_note(tenant, &note, &known));
         first.filter(|first| first.epoch == epoch).ok_or(Refusal::Undeclared(epoch))
     }
 
-    /// A checkpoint of the tenant's log, if this instance's key has signed it.
-    fn open_note(&self, tenant: &Tenant, note: &str) -> Option<SignedHead> {
+    /// A checkpoint of the tenant's log, if this instance's key has signed it, or one of those.
+    fn open_note(&self, tenant: &Tenant, note: &str, others: &[VerifierKey]) -> Option<SignedHead> {
         let origin = note.lines().next()?;
         let epoch = self.epoch_of(&tenant.name, origin)?;
-        let key = key::of_log(self.key.as_ref().ok()?, origin).ok()?;
-        let Checkpoint { size, root, .. } = Checkpoint::open(note, &[key.verifier().clone()]).ok()?;
+        let own = self.key.as_ref().ok().and_then(|key| key::of_log(key, origin).ok());
+        let keys: Vec<_> = own.iter().map(SigningKey::verifier).chain(others).cloned().collect();
+        let Checkpoint { size, root, .. } = Checkpoint::open(note, &keys).ok()?;
         Some(SignedHead { epoch, size, root, note: note.into() })
     }
 
@@ -337,6 +368,13 @@ impl LogSigner {
         self.key.verifier()
     }
 
+    /// The note of a head that another has signed, signed by this log too: that it goes on as the other.
+    pub fn countersign(&self, head: &SignedHead) -> String {
+        let signed = note::text(&head.note).and_then(|text| self.key.signature_line(text));
+        let both = signed.and_then(|line| note::append(&head.note, &line));
+        both.unwrap_or_else(|_| unreachable!("a signed head is a sound note"))
+    }
+
     pub fn sign(&self, size: u64, root: Hash) -> SignedHead {
         let checkpoint = Checkpoint { origin: self.key.name().to_owned(), size, root };
         let note =
@@ -370,6 +408,12 @@ async fn settle_key(
     }
     transaction.commit().await?;
     Ok(Ok(key))
+}
+
+/// The public keys that a log ever had, in the database's words.
+async fn registered(executor: impl PgExecutor<'_>, tenant: &Tenant) -> Result<Vec<VerifierKey>, sqlx::Error> {
+    let vkeys = log_keys::vkeys(executor, tenant.id).await?;
+    Ok(vkeys.iter().filter_map(|vkey| vkey.parse().ok()).collect())
 }
 
 fn origin(base: &str, tenant: &str, epoch: i32) -> String {

@@ -51,7 +51,7 @@ impl Integrity {
 
     async fn read_checkpoint(&self, tenant: &Tenant) -> Result<SignedHead, Refusal> {
         // Before the head is read: what a lane signs in between is no sign of a database that fell behind.
-        let signed = self.last_signed(tenant)?;
+        let signed = self.last_signed(&self.store.query, tenant).await?;
         let mut connection = living_session(&self.store.query).await?;
         let (epoch, size) = log::position(&mut *connection, tenant.id).await?;
         if let Some(signed) = &signed

@@ -1,7 +1,8 @@
 //! Which key signs which log. Keys are C2SP verifier keys; the private half is never in the database.
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 
+use super::principals::TenantRow;
 use super::read::read;
 use super::values::{signed, unsigned};
 
@@ -86,6 +87,24 @@ pub async fn retire(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// The tenants whose logs have a key.
+pub async fn signed_tenants(connection: &mut PgConnection) -> Result<Vec<TenantRow>, sqlx::Error> {
+    sqlx::query_as!(
+        TenantRow,
+        "SELECT tenant_id, name, log_id, created_at, public_proofs FROM tenants
+         WHERE EXISTS (
+             SELECT FROM log_keys WHERE log_keys.tenant_id = tenants.tenant_id AND retired_at_size IS NULL
+         ) ORDER BY tenant_id"
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// The public keys that a log ever had.
+pub async fn vkeys(executor: impl PgExecutor<'_>, tenant_id: i32) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!("SELECT vkey FROM log_keys WHERE tenant_id = $1", tenant_id).fetch_all(executor).await
 }
 
 /// All keys that a log ever had, oldest first.

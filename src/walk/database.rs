@@ -244,7 +244,9 @@ struct Checkpoints<'a> {
     exhausted: bool,
     /// The newest that a pinned key signed.
     newest: Option<(u64, String)>,
+    /// How many others there are, and the furthest of them.
     unpinned: u64,
+    unpinned_to: u64,
     /// What was verified in an earlier run.
     seen: Option<&'a str>,
 }
@@ -252,7 +254,16 @@ struct Checkpoints<'a> {
 impl<'a> Checkpoints<'a> {
     fn new(keys: &'a Keys, seen: Option<&'a str>) -> Self {
         let after = (-1, -1);
-        Self { keys, after, ahead: VecDeque::new(), exhausted: false, newest: None, unpinned: 0, seen }
+        Self {
+            keys,
+            after,
+            ahead: VecDeque::new(),
+            exhausted: false,
+            newest: None,
+            unpinned: 0,
+            unpinned_to: 0,
+            seen,
+        }
     }
 
     /// Those of at most `size` entries.
@@ -314,7 +325,10 @@ impl<'a> Checkpoints<'a> {
             }
             Ok(read) => {
                 let size = read.checkpoint.size;
-                self.unpinned += u64::from(!read.pinned);
+                if !read.pinned {
+                    self.unpinned += 1;
+                    self.unpinned_to = self.unpinned_to.max(size);
+                }
                 if read.pinned && self.newest.as_ref().is_none_or(|(newest, _)| *newest < size) {
                     self.newest = Some((size, stored.note));
                 }
@@ -342,12 +356,17 @@ impl<'a> Checkpoints<'a> {
             }
             None => report.unchecked.push(UNPINNED.to_owned()),
         }
-        if self.newest.is_some() && self.unpinned > 0 {
+        if let Some((newest, _)) = &self.newest
+            && self.unpinned > 0
+        {
             let what = format!(
                 "{} checkpoints by keys that are not pinned, such as those of another epoch",
                 self.unpinned
             );
-            report.unchecked.push(what);
+            match self.unpinned_to <= *newest {
+                true => report.notes.push(format!("{what}; a pinned key signed all that they did")),
+                false => report.unchecked.push(what),
+            }
         }
         if report.is_clean()
             && let Some((size, note)) = self.newest

@@ -24,12 +24,12 @@ tests![
     a_reconciliation_that_is_not_understood_says_where,
 ];
 
-async fn start(server: &Server) -> Value {
+pub async fn start(server: &Server) -> Value {
     server.client.post("/integrity/verify").send().await.json(202)
 }
 
 /// The check that was started last, when it is over.
-async fn finished(server: &Server) -> Value {
+pub async fn finished(server: &Server) -> Value {
     loop {
         let check = server.client.get("/integrity/verify").send().await.json(200);
         if check["state"] != "running" {

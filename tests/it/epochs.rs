@@ -1,6 +1,6 @@
 //! Going on after a loss that cannot be undone: `eventlogger epoch open`.
 
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use sqlx::Executor;
 
 use crate::evidence::{check_receipt, open};
 use crate::harness::{
-    LOG_TABLES, Server, assert_contradicted, bring_back, count, event, keep, record, tests, vkey,
+    LOG_TABLES, Server, assert_contradicted, assert_says, bring_back, count, event, keep, record, tests, vkey,
 };
 
 tests![
@@ -21,27 +21,8 @@ tests![
     a_quiet_log_gets_a_heartbeat,
 ];
 
-/// As an operator would, on the machine of an instance.
-async fn open_epoch(server: &Server, arguments: &'static [&'static str]) -> Output {
-    let (url, folder) = (server.config.database.url.reveal().to_owned(), server.config.data_dir.clone());
-    let run = move || {
-        Command::new(env!("CARGO_BIN_EXE_eventlogger"))
-            .args(["epoch", "open"])
-            .args(arguments)
-            .env("EVENTLOGGER_DATABASE__URL", url)
-            .env("EVENTLOGGER_DATA_DIR", folder)
-            .output()
-            .unwrap()
-    };
-    tokio::task::spawn_blocking(run).await.unwrap()
-}
-
-#[track_caller]
-fn assert_says(output: &Output, code: i32, says: &str) {
-    let text = [&output.stdout[..], &output.stderr].concat();
-    let text = String::from_utf8_lossy(&text);
-    assert_eq!(output.status.code(), Some(code), "{text}");
-    assert!(text.contains(says), "{text}");
+async fn open_epoch(server: &Server, arguments: &[&str]) -> Output {
+    server.command(&[&["epoch", "open"], arguments].concat()).await
 }
 
 async fn a_declared_loss_begins_an_epoch_that_every_instance_goes_on_with(server: Arc<Server>) {

@@ -3,13 +3,14 @@
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use eventlogger::app::{self, App};
 use eventlogger::auth;
-use eventlogger::config::Config;
+use eventlogger::config::{Config, Secret};
 use eventlogger::postgres::{Cluster, OWNER, SUPERUSER, Settings};
 use eventlogger::store::Store;
 use eventlogger::store::principals::{tokens, users};
@@ -252,6 +253,17 @@ impl Server {
         self.another_instance_with(|config| config.data_dir = folder).await
     }
 
+    /// The same with its key from the configuration.
+    pub async fn another_instance_given(&self, key: &str) -> Self {
+        let folder = self.config.data_dir.with_extension("given");
+        let key = Secret::new(key.trim());
+        self.another_instance_with(|config| {
+            config.data_dir = folder;
+            config.integrity.signing_key = key;
+        })
+        .await
+    }
+
     async fn run(config: Config, database: PgPool) -> Self {
         let app: App = app::build(config.clone()).await.expect("a service");
         let client = Client::new(app.addresses()[0]);
@@ -296,6 +308,17 @@ impl Server {
         };
         changes::create_token(&self.store.control, auth::DEFAULT_TENANT, &new).await.expect("a new token");
         token.text.reveal().to_owned()
+    }
+
+    /// Runs the program as an operator would, on the machine of this instance.
+    pub async fn command(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_eventlogger"));
+        command
+            .args(arguments)
+            .env("EVENTLOGGER_DATABASE__URL", self.config.database.url.reveal())
+            .env("EVENTLOGGER_DATA_DIR", &self.config.data_dir)
+            .env("EVENTLOGGER_INTEGRITY__SIGNING_KEY", self.config.integrity.signing_key.reveal());
+        tokio::task::spawn_blocking(move || command.output().expect("the program")).await.expect("its end")
     }
 
     /// Stops the service as SIGTERM would.
@@ -380,6 +403,14 @@ pub async fn assert_contradicted(server: &Server) {
     let refused = server.client.post("/events").json(event("t")).send().await.problem(503, "not_recorded");
     assert_eq!(refused["reason"], "signed_state");
     assert_eq!(server.client.get("/events").send().await.status, 200, "it is read all the same");
+}
+
+#[track_caller]
+pub fn assert_says(output: &Output, code: i32, says: &str) {
+    let text = [&output.stdout[..], &output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    assert!(text.contains(says), "{text}");
 }
 
 pub async fn count(database: &PgPool, statement: &'static str) -> i64 {

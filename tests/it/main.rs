@@ -17,6 +17,7 @@ mod evidence;
 mod harness;
 mod http;
 mod journal;
+mod key_change;
 mod operations;
 mod proxy;
 mod statistics;
@@ -85,6 +86,7 @@ fn main() -> ExitCode {
         differential::trials(&world),
         docs_page::trials(&world),
         epochs::trials(&world),
+        key_change::trials(&world),
         escalation::trials(&world),
         faults::trials(&world),
         front_door::trials(&world),
