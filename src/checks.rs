@@ -15,7 +15,7 @@ use crate::access::log_checked;
 use crate::auth::Tenant;
 use crate::ingest::Ingest;
 use crate::integrity::Integrity;
-use crate::store::{Store, log_keys};
+use crate::store::{Store, living_session, log_keys};
 use crate::tlog::Policy;
 use crate::walk::{Progress, Report, Trusted, Verdict, database};
 
@@ -115,7 +115,9 @@ impl Checks {
     /// The instance's own keys; none, and so no word about signatures, if it has not got the right one.
     async fn policy(&self, tenant: &Tenant) -> Result<Option<Policy>, sqlx::Error> {
         let registered = log_keys::of_log(&self.store.checks, tenant.id).await?;
-        Ok(self.integrity.policy(tenant, &registered).ok())
+        let mut session = living_session(&self.store.checks).await?;
+        let replaced = log_keys::replaced(&mut session, tenant.id).await?;
+        Ok(self.integrity.policy(&mut session, tenant, &registered, &replaced).await.ok())
     }
 
     async fn tell(&self, tenant: &Arc<Tenant>, check: &Check, report: &Report) {

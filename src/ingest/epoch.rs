@@ -45,6 +45,8 @@ pub enum EpochError {
          from. Run this where the service refuses to write: it needs that instance's latch"
     )]
     NotNeeded(String),
+    #[error("the database says that epoch {0} has a key already, which nobody should have registered")]
+    Taken(i32),
     #[error(transparent)]
     Refused(#[from] Refusal),
     #[error(
@@ -89,7 +91,8 @@ pub async fn open_epoch(
         }
         Err(refusal) => return Err(refusal.into()),
     };
-    let signer = integrity.signer(tenant, next_epoch(&head, last.as_ref()))?;
+    let epoch = next_epoch(&mut transaction, tenant, &head, last.as_ref()).await?;
+    let signer = integrity.signer(tenant, epoch)?;
     let event = declaration.event(EPOCH_TYPE, tenant, signer.epoch(), head.size, last.as_ref(), json!({}))?;
     let first = begin(&mut transaction, tenant, &head, signer, &event).await?;
     checkpoints::store_first(&mut transaction, tenant.id, first.epoch, first.size, &first.note).await?;
@@ -104,9 +107,16 @@ pub(super) async fn lock_head(transaction: &mut PgConnection, tenant: &Tenant) -
     Ok(head)
 }
 
-/// One that has not been, as far as is known here.
-pub(super) fn next_epoch(head: &Head, last: Option<&SignedHead>) -> i32 {
-    last.map_or(0, |last| last.epoch).max(head.epoch) + 1
+/// Ends the present epoch. The next is one that has not been, as far as is known here.
+pub(super) async fn next_epoch(
+    transaction: &mut PgConnection,
+    tenant: &Tenant,
+    head: &Head,
+    last: Option<&SignedHead>,
+) -> Result<i32, EpochError> {
+    let unregistered = log_keys::retire(transaction, tenant.id, head.size).await?;
+    let known = last.map_or(0, |last| last.epoch).max(head.epoch);
+    Ok(known.saturating_add(1).max(unregistered))
 }
 
 /// Lets the log go on in the signer's epoch, with this event. The head is signed before COMMIT, unlike all others, and
@@ -128,8 +138,10 @@ pub(super) async fn begin(
         append::tiles(transaction, tenant.id, &sequenced.tiles).await?;
     }
     append::head(transaction, tenant.id, &sequenced.head).await?;
-    log_keys::retire(transaction, tenant.id, head.epoch, head.size).await?;
-    log_keys::register(transaction, tenant.id, epoch, &signer.verifier().to_string(), head.size).await?;
+    let vkey = signer.verifier().to_string();
+    if !log_keys::register(transaction, tenant.id, epoch, &vkey, head.size).await? {
+        return Err(EpochError::Taken(epoch));
+    }
     Ok(signer.sign(sequenced.head.size, sequenced.head.root))
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
+use tracing::warn;
 
 use super::epoch::{self, Declaration, EpochError, Opened};
 use crate::auth::Tenant;
@@ -32,6 +33,14 @@ pub enum KeyChangeError {
     NoKey,
     #[error(transparent)]
     Key(#[from] KeyError),
+    #[error("the logs have the new key, but it is not in its place yet: {0}. Then run this again")]
+    Unplaced(KeyError),
+    #[error(
+        "the logs of this database are signed by the key {0}, and this instance has another: if it was changed on another \
+         machine, copy its key from there. If the database is from before an earlier change, whose key this is: \
+         --declare-loss"
+    )]
+    Elsewhere(String),
     #[error("the log of {tenant}: {refusal}. Or declare the loss together with the change: --declare-loss")]
     Loss { tenant: String, refusal: Refusal },
     #[error("the log of {tenant}: {error}")]
@@ -53,6 +62,10 @@ pub async fn change_key(
     log_keys::lock(&mut transaction).await?;
     let registered = log_keys::any_active(&mut transaction).await?.ok_or(KeyChangeError::NoKey)?;
     let next = integrity.next_key(&registered)?;
+    // Somebody changed it elsewhere, perhaps; then this would lock them out.
+    if integrity.has_another_key() && !next.is_registered && !may_lose {
+        return Err(KeyChangeError::Elsewhere(registered));
+    }
     let mut changed = Vec::new();
     if !next.is_registered {
         for tenant in log_keys::signed_tenants(&mut transaction).await? {
@@ -63,11 +76,13 @@ pub async fn change_key(
         }
     }
     transaction.commit().await?;
-    let file = integrity.put_in_place(&next)?.to_owned();
+    let file = integrity.put_in_place(&next).map_err(KeyChangeError::Unplaced)?.to_owned();
     let mut logs = Vec::with_capacity(changed.len());
     for (tenant, opened) in changed {
-        let failed = |refusal: Refusal| failed(&tenant, refusal.into());
-        integrity.remember(&tenant, &opened.head).map_err(failed)?;
+        // If it cannot be remembered, the next start of the service finds it in the database, signed.
+        if let Err(refusal) = integrity.remember(&tenant, &opened.head) {
+            warn!(tenant = tenant.name, "{refusal}");
+        }
         logs.push((integrity.origin(&tenant.name, opened.head.epoch), opened));
     }
     Ok(KeyChange { logs, file })
@@ -101,7 +116,8 @@ impl Change<'_> {
             // The last word of the old key is about all there is.
             Ok(()) => last = former.as_ref().map(|former| former.sign(head.size, head.root)).or(last),
         }
-        let signer = integrity.next_signer(self.next, tenant, epoch::next_epoch(&head, last.as_ref()))?;
+        let epoch = epoch::next_epoch(transaction, tenant, &head, last.as_ref()).await.map_err(failed)?;
+        let signer = integrity.next_signer(self.next, tenant, epoch)?;
         let keys = json!({ "previous_key": registered, "key": signer.verifier().to_string() });
         let event = self.declaration.event(KEY_TYPE, tenant, signer.epoch(), head.size, last.as_ref(), keys);
         let event = event.map_err(failed)?;

@@ -3,16 +3,17 @@
 //! The next key lies in a file beside the present one until the database names it. So wherever a change breaks off, one
 //! of the two is the key that the logs have, and the same command goes on from there.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use sqlx::PgConnection;
 
-use super::{Integrity, KeyError, KeySource, LogSigner, Refusal, SignedHead, key, registered};
+use super::{Integrity, KeyError, KeySource, LogSigner, Refusal, SignedHead, check_has, key, registered};
 use crate::auth::Tenant;
+use crate::store::checkpoints;
 use crate::store::log::Head;
-use crate::tlog::SigningKey;
+use crate::tlog::{SigningKey, note};
 
 /// Where the present key is, and where the next one waits.
 pub(super) struct Place {
@@ -25,32 +26,44 @@ pub struct NextKey {
     key: SigningKey,
     /// The logs have it already: a change broke off after that.
     pub is_registered: bool,
+    _lock: File,
 }
 
 impl Integrity {
     /// Makes the next key, or finds the one with which a change broke off. The caller holds the lock of `log_keys`.
     pub fn next_key(&self, registered: &str) -> Result<NextKey, KeyError> {
         let file = &self.place.next;
+        let unwritable = |source| KeyError::Unwritable { file: file.clone(), source };
+        let lock = lock(file)?;
         if let Some(key) = key::read_key(file)? {
-            if key::check(&key, Some(registered)).is_ok() {
-                return Ok(NextKey { key, is_registered: true });
+            let present = key::at_hand(&self.place.present);
+            let is_in_place = present.is_some_and(|present| present.verifier() == key.verifier());
+            if !is_in_place && key::check(&key, Some(registered)).is_ok() {
+                return Ok(NextKey { key, is_registered: true, _lock: lock });
             }
-            // Never used by any log.
-            fs::remove_file(file).map_err(|source| KeyError::Unwritable { file: file.clone(), source })?;
+            // No log has it, as far as this database says.
+            fs::rename(file, file.with_extension("unused")).map_err(unwritable)?;
         }
-        Ok(NextKey { key: key::make(file, &self.base)?, is_registered: false })
+        Ok(NextKey { key: key::make(file, &self.base)?, is_registered: false, _lock: lock })
     }
 
     /// Puts the key, which the logs have now, in the place of the present one; returns where it is then. One from the
     /// configuration can only be exchanged there.
     pub fn put_in_place(&self, next: &NextKey) -> Result<&Path, KeyError> {
+        debug_assert!(
+            key::read_key(&self.place.next)
+                .is_ok_and(|key| key.is_some_and(|key| { key.verifier() == next.key.verifier() })),
+            "the lock keeps the file what it was"
+        );
         let KeySource::File(present) = &self.place.present else { return Ok(&self.place.next) };
-        match fs::rename(&self.place.next, present).and_then(|()| sync_folder_of(present)) {
-            // By another run of the command.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && is_in(present, next) => Ok(present),
-            Err(source) => Err(KeyError::Unwritable { file: present.clone(), source }),
-            Ok(()) => Ok(present),
-        }
+        let placed = fs::rename(&self.place.next, present).and_then(|()| sync_folder_of(present));
+        placed.map_err(|source| KeyError::Unwritable { file: present.clone(), source })?;
+        Ok(present)
+    }
+
+    /// It has one, but not the one that the logs have.
+    pub fn has_another_key(&self) -> bool {
+        self.key.as_ref().is_err_and(|error| matches!(**error, KeyError::Other { .. }))
     }
 
     pub fn next_signer(&self, next: &NextKey, tenant: &Tenant, epoch: i32) -> Result<LogSigner, KeyError> {
@@ -58,8 +71,9 @@ impl Integrity {
         Ok(LogSigner { key, epoch })
     }
 
-    /// What this machine knows was signed last, by whatever key the log had, and whether the log goes on from it. Unlike
-    /// [`Self::admit`] it does not take this instance's having the key. The caller holds the head's lock.
+    /// What this machine knows was signed last, by whatever key the log had, and whether the log has all of it. Unlike
+    /// [`Self::admit`] it does not take this instance's having the key; and as a key that was lost or stolen vouches for
+    /// no declared loss, it takes none for granted. The caller holds the head's lock.
     pub async fn standing(
         &self,
         connection: &mut PgConnection,
@@ -74,14 +88,39 @@ impl Integrity {
             let own = own.map(|own| own.verifier().clone());
             self.open_note(tenant, note, &known.iter().cloned().chain(own).collect::<Vec<_>>())
         })?;
-        let found = (head.epoch, head.size, &head.root);
-        let goes_on = self.check_continues(connection, tenant, last.clone(), found).await;
-        Ok((last, goes_on))
+        let has_all = match &last {
+            Some(last) => check_has(connection, tenant, last, (head.epoch, head.size, &head.root)).await,
+            None => Ok(()),
+        };
+        Ok((last, has_all))
+    }
+
+    /// Whether this instance's key says itself that another signs the epoch: it has signed how that begins.
+    pub(super) async fn handed_over(
+        &self,
+        connection: &mut PgConnection,
+        tenant: &Tenant,
+        epoch: i32,
+    ) -> Result<bool, Refusal> {
+        let first = checkpoints::first_of_epoch(connection, tenant.id, epoch).await?;
+        let Some(first) = first.filter(|note| self.open_note(tenant, note, &[]).is_none()) else {
+            return Ok(false);
+        };
+        let former: Result<Vec<_>, _> = (0..epoch).map(|former| self.signer(tenant, former)).collect();
+        let former: Vec<_> = former?.iter().map(|former| former.verifier().clone()).collect();
+        Ok(note::open(&first, &former).is_ok())
     }
 }
 
-fn is_in(file: &Path, next: &NextKey) -> bool {
-    key::read_key(file).is_ok_and(|key| key.is_some_and(|key| key.verifier() == next.key.verifier()))
+/// One command at a time changes the key.
+fn lock(next: &Path) -> Result<File, KeyError> {
+    let file = next.with_extension("lock");
+    let lock = File::create(&file).map_err(|source| KeyError::Unwritable { file: file.clone(), source })?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(KeyError::Busy { file }),
+        Err(TryLockError::Error(source)) => Err(KeyError::Unwritable { file, source }),
+    }
 }
 
 fn sync_folder_of(file: &Path) -> io::Result<()> {

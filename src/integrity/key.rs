@@ -33,7 +33,9 @@ pub enum KeyError {
     Exposed { file: PathBuf },
     #[error("{place} is not a signing key ({detail}). It is one line that begins with PRIVATE+KEY+")]
     Malformed { place: String, detail: String },
-    #[error("cannot make the signing key {}: {source}", file.display())]
+    #[error("another `eventlogger key change` is at work here: it holds {}", file.display())]
+    Busy { file: PathBuf },
+    #[error("cannot write {}: {source}", file.display())]
     Unwritable { file: PathBuf, source: io::Error },
     #[error("the operating system gives no random numbers: {0}")]
     Random(getrandom::Error),
@@ -46,7 +48,8 @@ pub enum KeyError {
     #[error(
         "the logs of this database are signed by the key {registered}, and this instance's is {own}. Copy the right \
          one here from an instance that has it, or from a backup: it is that instance's <data_dir>/signing-key. If the \
-         key was just changed here, restart this instance"
+         key was just changed here, restart this instance; if signing-key.next is there, finish that change: eventlogger \
+         key change"
     )]
     Other { own: String, registered: String },
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{PgConnection, PgExecutor, PgPool};
 use tokio::time::{MissedTickBehavior, interval, sleep};
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::auth::Tenant;
 use crate::merkle::{Hash, empty_root, root_nodes, tiles_needed, verify_consistency};
@@ -85,7 +85,8 @@ pub enum Refusal {
     )]
     Contradicted { signed: u64 },
     #[error(
-        "epoch {0} of the log has no signed beginning, so somebody else than `eventlogger epoch open` began it"
+        "epoch {0} of the log has no signed beginning, so neither `eventlogger epoch open` nor `eventlogger key \
+         change` began it"
     )]
     Undeclared(i32),
     #[error("what was signed last cannot be remembered in {}: {source}", file.display())]
@@ -153,7 +154,7 @@ impl Integrity {
         let base = base(&store.control, &settings.origin).await?;
         let key = settle_key(&store, &settings.key, &base).await?;
         if let Err(error) = &key {
-            tracing::error!(%error, "nothing can be recorded: {error}");
+            error!(%error, "nothing can be recorded: {error}");
         }
         let latch = open_latch(&settings).await?;
         let place = Place { present: settings.key, next: settings.next_key };
@@ -210,15 +211,23 @@ impl Integrity {
         }
     }
 
-    /// This installation's own keys of a log, as a policy. Keys from before a change are not its own any more; what
-    /// they signed lies within what the present one did.
-    pub fn policy(&self, tenant: &Tenant, registered: &[LogKey]) -> Result<Policy, Refusal> {
+    /// This instance's own keys of a log, for all epochs that it has signed or could have. Not for those whose registered
+    /// key is one of the `replaced`, which the log itself says it had before; nor for the present one if this instance's
+    /// key handed over to another.
+    pub async fn policy(
+        &self,
+        connection: &mut PgConnection,
+        tenant: &Tenant,
+        registered: &[LogKey],
+        replaced: &[String],
+    ) -> Result<Policy, Refusal> {
         let epochs: BTreeSet<_> = registered.iter().map(|key| key.epoch).collect();
+        let is_replaced =
+            |epoch| registered.iter().any(|key| key.epoch == epoch && replaced.contains(&key.vkey));
         let mut text = String::new();
         for &epoch in &epochs {
-            let own = self.signer(tenant, epoch)?.verifier().to_string();
-            if epochs.last() == Some(&epoch) || registered.iter().any(|key| key.vkey == own) {
-                text += &format!("log {own}\n");
+            if !is_replaced(epoch) && !self.handed_over(connection, tenant, epoch).await? {
+                text += &format!("log {}\n", self.signer(tenant, epoch)?.verifier());
             }
         }
         text += "quorum none\n";
@@ -276,15 +285,20 @@ impl Integrity {
         (epoch, size, root): (i32, u64, &Hash),
     ) -> Result<(), Refusal> {
         let Some(mut signed) = signed else { return Ok(()) };
+        let found = (epoch, size, root);
         if signed.epoch < epoch {
-            signed = self.beginning(connection, tenant, epoch).await?;
+            let beginning = self.beginning(connection, tenant, epoch).await?;
+            // Declared it is; but whoever declared it need not have known of as much as this instance.
+            if let Err(refusal) = check_has(connection, tenant, &signed, found).await {
+                error!(
+                    tenant = tenant.name, last_signed = %signed.note,
+                    "epoch {epoch} of the log of {} begins without {} entries that this instance knows to have been \
+                     signed: {refusal}", tenant.name, signed.size
+                );
+            }
+            signed = beginning;
         }
-        if signed.epoch > epoch || signed.size > size {
-            return Err(Refusal::Behind { signed: signed.size, found: size });
-        }
-        let proof = prove::consistency(connection, tenant.id, signed.size, size).await?;
-        verify_consistency(signed.size, &signed.root, size, root, &proof)
-            .map_err(|_| Refusal::Contradicted { signed: signed.size })
+        check_has(connection, tenant, &signed, found).await
     }
 
     /// With what a declared epoch begins. Whoever can write to the database only cannot declare one.
@@ -295,12 +309,7 @@ impl Integrity {
         epoch: i32,
     ) -> Result<SignedHead, Refusal> {
         let note = checkpoints::first_of_epoch(connection, tenant.id, epoch).await?;
-        // By this instance's key, if it has one: another could be anybody's.
-        let known = match &self.key {
-            Ok(_) => Vec::new(),
-            Err(_) => registered(&mut *connection, tenant).await?,
-        };
-        let first = note.and_then(|note| self.open_note(tenant, &note, &known));
+        let first = note.and_then(|note| self.open_note(tenant, &note, &[]));
         first.filter(|first| first.epoch == epoch).ok_or(Refusal::Undeclared(epoch))
     }
 
@@ -408,6 +417,21 @@ async fn settle_key(
     }
     transaction.commit().await?;
     Ok(Ok(key))
+}
+
+/// The log of that epoch, size and root must have all that was signed.
+async fn check_has(
+    connection: &mut PgConnection,
+    tenant: &Tenant,
+    signed: &SignedHead,
+    (epoch, size, root): (i32, u64, &Hash),
+) -> Result<(), Refusal> {
+    if signed.epoch > epoch || signed.size > size {
+        return Err(Refusal::Behind { signed: signed.size, found: size });
+    }
+    let proof = prove::consistency(connection, tenant.id, signed.size, size).await?;
+    verify_consistency(signed.size, &signed.root, size, root, &proof)
+        .map_err(|_| Refusal::Contradicted { signed: signed.size })
 }
 
 /// The public keys that a log ever had, in the database's words.

@@ -116,7 +116,12 @@ impl Access {
 
     pub(super) fn control_pool(&self, privileges: Privileges, sizes: PoolSizes) -> PgPool {
         let timeout = sizes.query_timeout.as_millis().to_string();
-        let options = self.owner().options([("statement_timeout", timeout.as_str()), ("lock_timeout", "2s")]);
+        let options = self.owner().options([
+            ("statement_timeout", timeout.as_str()),
+            ("lock_timeout", "2s"),
+            // Here, too, whoever waited for a lock must see what it waited for.
+            ("default_transaction_isolation", "read committed"),
+        ]);
         self.pool(Identity::Owner, privileges, sizes.control, sizes, options)
     }
 

@@ -50,15 +50,15 @@ pub async fn active(
     .await
 }
 
-/// Does nothing if the log has a key already.
+/// Does nothing if the log has a key already in that epoch; returns whether it has this one now.
 pub async fn register(
     connection: &mut PgConnection,
     tenant_id: i32,
     epoch: i32,
     vkey: &str,
     from_size: u64,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
+) -> Result<bool, sqlx::Error> {
+    let registered = sqlx::query!(
         "INSERT INTO log_keys (tenant_id, epoch, vkey, from_size) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
         tenant_id,
         epoch,
@@ -67,26 +67,21 @@ pub async fn register(
     )
     .execute(connection)
     .await?;
-    Ok(())
+    Ok(registered.rows_affected() == 1)
 }
 
-/// What the log's key of an epoch signed ends with this size.
-pub async fn retire(
-    connection: &mut PgConnection,
-    tenant_id: i32,
-    epoch: i32,
-    size: u64,
-) -> Result<(), sqlx::Error> {
+/// What the log's key signed ends with this size; returns the first epoch that never had a key.
+pub async fn retire(connection: &mut PgConnection, tenant_id: i32, size: u64) -> Result<i32, sqlx::Error> {
     sqlx::query!(
-        "UPDATE log_keys SET retired_at_size = GREATEST(from_size, $3)
-         WHERE tenant_id = $1 AND epoch = $2 AND retired_at_size IS NULL",
+        "UPDATE log_keys SET retired_at_size = GREATEST(from_size, $2)
+         WHERE tenant_id = $1 AND retired_at_size IS NULL",
         tenant_id,
-        epoch,
         signed(size)
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(())
+    let last = sqlx::query_scalar!("SELECT max(epoch) FROM log_keys WHERE tenant_id = $1", tenant_id);
+    Ok(last.fetch_one(connection).await?.map_or(0, |last| last.saturating_add(1)))
 }
 
 /// The tenants whose logs have a key.
@@ -100,6 +95,16 @@ pub async fn signed_tenants(connection: &mut PgConnection) -> Result<Vec<TenantR
     )
     .fetch_all(connection)
     .await
+}
+
+/// The keys that the log itself says it had before another, in the words of `eventlogger.key_changed`.
+pub async fn replaced(connection: &mut PgConnection, tenant_id: i32) -> Result<Vec<String>, sqlx::Error> {
+    let replaced = sqlx::query_scalar!(
+        "SELECT event_data ->> 'previous_key' FROM events
+         WHERE tenant_id = $1 AND event_type = 'eventlogger.key_changed' AND kind = 3",
+        tenant_id
+    );
+    Ok(replaced.fetch_all(connection).await?.into_iter().flatten().collect())
 }
 
 /// The public keys that a log ever had.
@@ -117,8 +122,8 @@ pub async fn of_log(pool: &PgPool, tenant_id: i32) -> Result<Vec<LogKey>, sqlx::
         )
         .fetch_all(pool)
     };
-    let keys = read(pool, keys).await?.into_iter();
-    let key = keys.map(|row| LogKey {
+    let keys = read(pool, keys).await?;
+    let key = keys.into_iter().map(|row| LogKey {
         epoch: row.epoch,
         vkey: row.vkey,
         from_size: unsigned(row.from_size),

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
+use eventlogger::tlog::{Checkpoint, SigningKey};
 use serde_json::{Value, json};
-use sqlx::Executor;
+use sqlx::{AssertSqlSafe, Executor};
 
 use crate::changes::create_tenant;
 use crate::checking;
@@ -25,6 +26,9 @@ tests![
     a_loss_is_declared_or_the_key_stays,
     a_log_that_no_key_signed_has_nothing_to_change,
     a_change_from_before_a_restored_backup_is_followed_by_another,
+    an_epoch_that_somebody_planted_does_not_hide_a_loss,
+    an_instance_with_the_old_key_raises_no_false_alarm,
+    a_former_key_that_the_log_never_had_is_found,
 ];
 
 const CHANGE: [&str; 4] = ["key", "change", "--reason", "yearly"];
@@ -69,6 +73,7 @@ async fn every_log_goes_on_with_the_new_key(server: Arc<Server>) {
     assert_eq!(fs::metadata(key_file(&server)).unwrap().permissions().mode() & 0o777, 0o600);
     // Neither signs with the old one any more.
     assert_has_no_key(&server).await;
+    assert_says(&other.command(&CHANGE).await, 1, "changed on another machine");
     assert_has_no_key(&other).await;
 
     server.stop().await;
@@ -208,6 +213,9 @@ async fn a_key_from_the_configuration_is_exchanged_there(server: Arc<Server>) {
     assert!(!String::from_utf8_lossy(&changed.stdout).contains(new.trim()), "a secret is not printed");
     let given = server.another_instance_given(&new).await;
     check_receipt(&record(&given, 1).await[0]["receipt"], None, &vkey(&given).await);
+    // What was not removed after that change is not mistaken for one that broke off.
+    assert_says(&given.command(&CHANGE).await, 0, "/default/e2");
+    assert_ne!(fs::read_to_string(next_file(&given)).unwrap(), new);
     given.stop().await;
 }
 
@@ -257,5 +265,67 @@ async fn a_change_from_before_a_restored_backup_is_followed_by_another(server: A
     assert_says(&server.command(&[&CHANGE[..], &["--declare-loss"]].concat()).await, 0, "/default/e2");
     let server = server.start_again().await;
     check_receipt(&record(&server, 1).await[0]["receipt"], None, &vkey(&server).await);
+    server.stop().await;
+}
+
+/// Somebody who can write to the database alone sets it back, and declares an epoch in which that is all there was.
+async fn an_epoch_that_somebody_planted_does_not_hide_a_loss(server: Arc<Server>) {
+    record(&server, 3).await;
+    keep(&server, &LOG_TABLES).await;
+    record(&server, 300).await;
+    server.stop().await;
+    bring_back(&server, &LOG_TABLES).await;
+    let old_key: String =
+        sqlx::query_scalar("SELECT vkey FROM log_keys").fetch_one(&server.database).await.unwrap();
+    let origin = format!("{}/e1", old_key.split_once('+').unwrap().0);
+    let key = SigningKey::from_seed(&origin, &[7; 32]).unwrap();
+    let root: Vec<u8> =
+        sqlx::query_scalar("SELECT root FROM heads").fetch_one(&server.database).await.unwrap();
+    let forged = Checkpoint { origin, size: 3, root: root.try_into().unwrap() }.sign(&key).unwrap();
+    for statement in [
+        "UPDATE log_keys SET retired_at_size = 3".to_owned(),
+        "UPDATE heads SET epoch = 1".to_owned(),
+        format!("INSERT INTO log_keys SELECT tenant_id, 1, '{}', 3, NULL FROM heads", key.verifier()),
+        format!("INSERT INTO checkpoints SELECT tenant_id, 1, 3, '{forged}' FROM heads"),
+    ] {
+        server.database.execute(AssertSqlSafe(statement)).await.unwrap();
+    }
+    fs::remove_file(key_file(&server)).unwrap();
+    assert_says(&server.command(&CHANGE).await, 1, "--declare-loss");
+    bring_back(&server, &["heads"]).await;
+}
+
+async fn an_instance_with_the_old_key_raises_no_false_alarm(server: Arc<Server>) {
+    record(&server, 3).await;
+    let other = server.another_instance_elsewhere(true).await;
+    record(&other, 1).await;
+    server.stop().await;
+    assert_says(&server.command(&CHANGE).await, 0, "/default/e1");
+    checking::start(&other).await;
+    let check = checking::finished(&other).await;
+    assert_eq!(check["result"]["findings"], json!([]), "{check:#}");
+    assert_eq!(check["result"]["verdict"], "incomplete", "{check:#}");
+    other.stop().await;
+}
+
+async fn a_former_key_that_the_log_never_had_is_found(server: Arc<Server>) {
+    record(&server, 3).await;
+    let old_key = vkey(&server).await;
+    server.stop().await;
+    assert_says(&server.command(&CHANGE).await, 0, "/default/e1");
+    let server = server.start_again().await;
+    record(&server, 1).await;
+    let (origin, _) = old_key.split_once('+').unwrap();
+    let forged = SigningKey::from_seed(origin, &[7; 32]).unwrap().verifier().to_string();
+    let forge = format!("UPDATE log_keys SET vkey = '{forged}' WHERE epoch = 0");
+    server.database.execute(AssertSqlSafe(forge)).await.unwrap();
+    server.database.execute("DELETE FROM checkpoints WHERE epoch = 0").await.unwrap();
+    checking::start(&server).await;
+    let check = checking::finished(&server).await;
+    assert_eq!(check["result"]["verdict"], "findings", "{check:#}");
+    let found = check["result"]["findings"].to_string();
+    assert!(found.contains("is not the pinned one"), "{check:#}");
+    let restore = format!("UPDATE log_keys SET vkey = '{old_key}' WHERE epoch = 0");
+    server.database.execute(AssertSqlSafe(restore)).await.unwrap();
     server.stop().await;
 }
