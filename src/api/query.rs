@@ -20,7 +20,8 @@ use super::caller::{Caller, Reader};
 use super::links;
 use super::problem::Problem;
 use super::schemas::{Event, EventData, EventPage, EventQuery};
-use super::wire;
+use super::wire::{self, PageEnd};
+use crate::event::Timestamp;
 use crate::query::cursor::{CursorKey, Scope};
 use crate::query::{MAX_BODY_BYTES, Origin, Search, json};
 use crate::store::events::{self, FoundPayload, Page};
@@ -87,7 +88,9 @@ enum PayloadAnswer {
 struct Found {
     page: Page,
     complete: bool,
+    scanned_until: Option<Timestamp>,
     next_cursor: Option<String>,
+    interpreted: Option<String>,
 }
 
 #[OpenApi(tag = "super::Tag::Reading")]
@@ -100,7 +103,9 @@ impl Operations {
     async fn list(
         &self,
         caller: Caller<Reader>,
-        /// Conditions on `event_data`, such as `account_id=1346` or `address.city=Paris`.
+        /// Conditions on `event_data`, such as `account_id=1346` or `address.city=Paris`; and operators, which stand on the
+        /// name: `amount:gte=100`, `type:not=login`, `city:in=Paris,Lyon`, `message:contains=tls`. They are `not`, `gt`,
+        /// `gte`, `lt`, `lte`, `in`, `not-in`, `contains`, `prefix`, `match`, `cidr` and `exists`.
         #[oai(name = "conditions", style = "form")]
         search: UrlSearch,
     ) -> Result<PageAnswer, Problem> {
@@ -115,7 +120,9 @@ impl Operations {
     async fn query(
         &self,
         caller: Caller<Reader>,
-        /// Conditions on `event_data`, such as `account_id=1346` or `address.city=Paris`.
+        /// Conditions on `event_data`, such as `account_id=1346` or `address.city=Paris`; and operators, which stand on the
+        /// name: `amount:gte=100`, `type:not=login`, `city:in=Paris,Lyon`, `message:contains=tls`. They are `not`, `gt`,
+        /// `gte`, `lt`, `lte`, `in`, `not-in`, `contains`, `prefix`, `match`, `cidr` and `exists`.
         #[oai(name = "conditions", style = "form")]
         search: UrlSearch,
     ) -> Result<PageAnswer, Problem> {
@@ -124,7 +131,7 @@ impl Operations {
 
     /// Search events by a JSON filter
     ///
-    /// Value types are exact: 100 is not "100". For the next page send the same body with `cursor` set
+    /// Filters nest: `and`, `or`, `not`. Value types are exact: 100 is not "100". For the next page send the same body with `cursor` set
     /// to the answer's `next_cursor`.
     #[oai(path = "/events/query", method = "post", operation_id = "search_events")]
     async fn search(
@@ -200,11 +207,14 @@ impl Operations {
         let opened = search.cursor.as_deref().map(|cursor| self.cursors.open(scope, search, cursor));
         let after = opened.transpose().map_err(|error| problems::bad_cursor(error, origin))?;
         let page = events::page(&self.pool, tenant_id, search, after).await.map_err(problems::read)?;
-        let last = page.events.last().filter(|_| page.more);
-        let next = last.and_then(|event| search.sort.position(event));
+        let last = page.events.last().and_then(|event| search.sort.position(event));
+        let next = page.walked_to.or(last).filter(|_| page.more);
+        let complete = !page.more || page.events.len() == usize::from(search.limit);
         Ok(Found {
-            complete: !page.more || page.events.len() == usize::from(search.limit),
+            complete,
+            scanned_until: page.walked_to.filter(|_| !complete).map(|position| position.at),
             next_cursor: next.map(|position| self.cursors.seal(scope, search, position)),
+            interpreted: search.is_interpreted.then(|| search.filter.to_string()),
             page,
         })
     }
@@ -213,7 +223,13 @@ impl Operations {
 impl Found {
     /// `next` is the URL of the next page, where the search came from a URL.
     fn write(&self, next: Option<&str>) -> JsonBytes<EventPage> {
-        let cursor = self.next_cursor.as_deref();
-        JsonBytes::new(wire::write_page(&self.page.events, self.complete, next, cursor))
+        let end = PageEnd {
+            complete: self.complete,
+            next,
+            next_cursor: self.next_cursor.as_deref(),
+            scanned_until: self.scanned_until,
+            interpreted: self.interpreted.as_deref(),
+        };
+        JsonBytes::new(wire::write_page(&self.page.events, end))
     }
 }

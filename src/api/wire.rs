@@ -2,7 +2,7 @@
 //!
 //! By hand over bytes: a payload that went through `serde_json::Value` would lose digits and duplicate keys.
 
-use crate::event::{Envelope, Event, Level, Outcome, Payload, Redacted};
+use crate::event::{Envelope, Event, Level, Outcome, Payload, Redacted, Timestamp};
 use crate::json::quote_into;
 
 /// Optional members are absent rather than null.
@@ -83,7 +83,19 @@ fn write_envelope(object: &mut Object<'_>, envelope: &Envelope) {
 }
 
 /// Writes one page. `next` is the URL of the next page, if there is one that a URL can name.
-pub fn write_page(events: &[Event], complete: bool, next: Option<&str>, next_cursor: Option<&str>) -> String {
+/// How a page ends, and how the search was read if that is worth saying.
+#[derive(Clone, Copy, Default)]
+pub struct PageEnd<'a> {
+    pub complete: bool,
+    pub next: Option<&'a str>,
+    pub next_cursor: Option<&'a str>,
+    /// How far a page that is not complete has looked.
+    pub scanned_until: Option<Timestamp>,
+    /// A filter in the JSON spelling.
+    pub interpreted: Option<&'a str>,
+}
+
+pub fn write_page(events: &[Event], end: PageEnd<'_>) -> String {
     let payloads: usize = events.iter().filter_map(|event| event.payload.as_ref()).map(Vec::len).sum();
     let mut out = String::with_capacity(payloads + 512 * events.len() + 512);
     out.push_str("{\"events\":[");
@@ -94,10 +106,13 @@ pub fn write_page(events: &[Event], complete: bool, next: Option<&str>, next_cur
         write_event(&mut out, event);
     }
     out.push_str("],\"complete\":");
-    out.push_str(if complete { "true" } else { "false" });
+    out.push_str(if end.complete { "true" } else { "false" });
     let mut object = Object { out: &mut out, empty: false };
-    object.optional("next", next);
-    object.optional("next_cursor", next_cursor);
+    object.optional("next", end.next);
+    object.optional("next_cursor", end.next_cursor);
+    let scanned_until = end.scanned_until.map(|at| at.to_string());
+    object.optional("scanned_until", scanned_until.as_deref());
+    end.interpreted.into_iter().for_each(|filter| object.raw("interpreted", filter));
     object.close();
     out
 }
@@ -246,11 +261,17 @@ mod tests {
     fn a_page_is_an_object_that_stock_parsers_read_whatever_its_payloads() {
         let odd: [&[u8]; 4] = [b"1e131071", br#""\ud800\u0000""#, b"not json \xff", b"[[[[]]]]"];
         let events: Vec<Event> = odd.map(|bytes| Event { payload: Some(bytes.to_vec()), ..event() }).to_vec();
-        let page = write_page(&events, false, Some("/events?a=%22"), Some("c"));
+        let page = write_page(
+            &events,
+            PageEnd { next: Some("/events?a=%22"), next_cursor: Some("c"), ..PageEnd::default() },
+        );
         let page: serde_json::Value = serde_json::from_str(&page).unwrap();
         assert_eq!(page["events"].as_array().unwrap().len(), 4);
         assert_eq!((&page["complete"], &page["next"]), (&false.into(), &"/events?a=%22".into()));
-        assert_eq!(write_page(&[], true, None, None), r#"{"events":[],"complete":true}"#);
+        assert_eq!(
+            write_page(&[], PageEnd { complete: true, ..PageEnd::default() }),
+            r#"{"events":[],"complete":true}"#
+        );
     }
 
     #[test]

@@ -1,32 +1,65 @@
 //! The filter, whatever spelling it came in.
 //!
-//! Every leaf is two-valued: a field that is missing or of another type is "not equal", never unknown.
-//! `Display` writes a filter in one canonical form, from which cursors are sealed.
+//! Every leaf is two-valued: a field that is missing or of another type does not match, so a negation of it does.
+//! `print` writes every filter in the JSON spelling, which reads back as the same.
 
-use std::fmt;
 use std::net::IpAddr;
 
 use uuid::Uuid;
 
 pub use super::number::Number;
+pub use super::pattern::Pattern;
 use crate::event::{Field, Level, Outcome, Timestamp};
-use crate::json::quote;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Filter {
     /// True when all are; `And([])` is true of every event.
     And(Vec<Filter>),
-    /// Never of `Field::EventData`, and only with a value of the field's own type: the parsers see to it.
-    Column { field: Field, op: Op, value: Typed },
-    /// Equality at a path from the root of `event_data`.
-    Data { path: Vec<Seg>, value: Untyped },
+    /// True when any is; never empty.
+    Or(Vec<Filter>),
+    Not(Box<Filter>),
+    /// Never of `Field::EventData`, and only with values of the field's own type: the parsers see to it.
+    Column {
+        field: Field,
+        test: Test<Typed>,
+    },
+    /// At a path from the root of `event_data`. It reaches through one array at each step, and at its end: that any
+    /// of its values passes is enough.
+    Data {
+        path: Vec<Seg>,
+        test: Test<Scalar>,
+    },
+    /// Somewhere in one of [`TEXT_FIELDS`].
+    Text(Pattern),
+}
+
+/// Where free text is looked for.
+pub const TEXT_FIELDS: [Field; 5] =
+    [Field::Message, Field::EventType, Field::UserIdentity, Field::Source, Field::Target];
+
+/// What a value has to pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Test<Value> {
+    /// It equals one of these; there is one at least.
+    AnyOf(Vec<Value>),
+    /// It is of this value's type, and so much of it. Texts are compared by their code points.
+    Than(Than, Value),
+    /// It is a text that begins so.
+    Prefix(String),
+    /// It is a text with this in it: `contains` or `match`.
+    Pattern(Pattern),
+    /// It is an address in one of these; there is one at least.
+    Within(Vec<Network>),
+    /// There is one.
+    Exists,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Op {
-    Eq,
-    /// The address lies in the network.
-    Cidr,
+pub enum Than {
+    Greater,
+    GreaterOrEqual,
+    Less,
+    LessOrEqual,
 }
 
 /// A place in an event that a name stands for.
@@ -49,20 +82,12 @@ pub enum Typed {
     Time(Timestamp),
     Level(Level),
     Outcome(Outcome),
-    Network(Network),
+    Address(IpAddr),
     Id(Uuid),
     Seq(i64),
 }
 
-/// What a value in `event_data` is compared with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Untyped {
-    /// This scalar and no other type.
-    Exactly(Scalar),
-    /// Text that also reads as the scalar and was not said to be either: `1346` matches 1346 and "1346".
-    Loosely(Scalar, String),
-}
-
+/// What a value in `event_data` is compared with. An untyped value, which may be meant either way, is two of these.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scalar {
     Null,
@@ -78,74 +103,57 @@ pub struct Network {
     pub prefix: u8,
 }
 
-impl fmt::Display for Filter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Filter {
+    /// How many comparisons it has.
+    pub fn leaves(&self) -> usize {
         match self {
-            Filter::And(all) => {
-                f.write_str("(and")?;
-                all.iter().try_for_each(|filter| write!(f, " {filter}"))?;
-                f.write_str(")")
+            Self::And(all) | Self::Or(all) => all.iter().map(Self::leaves).sum(),
+            Self::Not(inner) => inner.leaves(),
+            Self::Column { .. } | Self::Data { .. } | Self::Text(_) => 1,
+        }
+    }
+
+    pub(super) fn not(self) -> Self {
+        Self::Not(Box::new(self))
+    }
+}
+
+impl Than {
+    pub fn holds(self, ordering: std::cmp::Ordering) -> bool {
+        match self {
+            Self::Greater => ordering.is_gt(),
+            Self::GreaterOrEqual => ordering.is_ge(),
+            Self::Less => ordering.is_lt(),
+            Self::LessOrEqual => ordering.is_le(),
+        }
+    }
+
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Self::Greater => ">",
+            Self::GreaterOrEqual => ">=",
+            Self::Less => "<",
+            Self::LessOrEqual => "<=",
+        }
+    }
+}
+
+impl Network {
+    pub fn of(address: IpAddr) -> Self {
+        Self { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
+    }
+
+    pub fn contains(self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
+                (own.to_bits() ^ other.to_bits()) & mask == 0
             }
-            Filter::Column { field, op, value } => write!(f, "({} {} {value})", op.name(), field.name()),
-            Filter::Data { path, value } => {
-                f.write_str("(eq event_data")?;
-                path.iter().try_for_each(|segment| write!(f, "{segment}"))?;
-                write!(f, " {value})")
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
+                (own.to_bits() ^ other.to_bits()) & mask == 0
             }
-        }
-    }
-}
-
-impl Op {
-    pub fn name(self) -> &'static str {
-        match self {
-            Op::Eq => "eq",
-            Op::Cidr => "cidr",
-        }
-    }
-}
-
-/// As in a name, with every key quoted.
-impl fmt::Display for Seg {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Seg::Key(key) => write!(f, ".{}", quote(key)),
-            Seg::Index(index) => write!(f, ".{index}"),
-        }
-    }
-}
-
-impl fmt::Display for Typed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Typed::Text(text) => f.write_str(&quote(text)),
-            Typed::Time(time) => write!(f, "{time}"),
-            Typed::Level(level) => f.write_str(level.name()),
-            Typed::Outcome(outcome) => f.write_str(outcome.name()),
-            Typed::Network(network) => write!(f, "{}/{}", network.address, network.prefix),
-            Typed::Id(id) => write!(f, "{id}"),
-            Typed::Seq(seq) => write!(f, "{seq}"),
-        }
-    }
-}
-
-impl fmt::Display for Untyped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Untyped::Exactly(scalar) => write!(f, "{scalar}"),
-            Untyped::Loosely(_, text) => write!(f, "~{}", quote(text)),
-        }
-    }
-}
-
-/// As JSON, which is also how jsonpath writes scalars.
-impl fmt::Display for Scalar {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Scalar::Null => f.write_str("null"),
-            Scalar::Bool(value) => write!(f, "{value}"),
-            Scalar::Number(number) => write!(f, "{number}"),
-            Scalar::String(text) => f.write_str(&quote(text)),
+            _ => false,
         }
     }
 }

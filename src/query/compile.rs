@@ -6,10 +6,12 @@
 
 use uuid::Uuid;
 
-use super::ast::{Filter, Network, Op, Seg, Typed, Untyped};
+mod condition;
+
+use super::ast::{Filter, Network};
 use super::search::{Bounds, Position, Search, Sort};
-use crate::event::{Field, Timestamp};
-use crate::json::quote;
+use crate::event::Timestamp;
+use condition::condition;
 
 /// A page ends with the event that reaches this, so that its answer stays in the megabytes.
 pub const PAGE_MAX_BYTES: i64 = 8 * 1024 * 1024;
@@ -30,6 +32,12 @@ pub enum Bind {
     Time(Timestamp),
     Network(Network),
     Id(Uuid),
+    Int2s(Vec<i16>),
+    Int8s(Vec<i64>),
+    Texts(Vec<String>),
+    Times(Vec<Timestamp>),
+    Networks(Vec<Network>),
+    Ids(Vec<Uuid>),
 }
 
 impl Sql {
@@ -54,32 +62,101 @@ impl Sql {
     }
 }
 
-/// One page, newest first. Besides the events' columns each row has `found`: how many rows there were,
-/// up to one more than the limit, before the page was cut to its size.
-pub fn page(tenant_id: i32, search: &Search, after: Option<Position>) -> Sql {
-    let order = Order::of(search.sort);
-    let limit = i64::from(search.limit);
+/// What one statement is to find: at most so many events, and at most about so many bytes of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Quota {
+    pub events: i64,
+    pub bytes: i64,
+}
+
+/// A page, newest first, in whatever way the planner thinks best: for searches of which an index gives the order.
+pub fn page(tenant_id: i32, search: &Search, after: Option<Position>, quota: Quota) -> Sql {
     let mut sql = Sql::default();
-    // Window and outer filter see row headers only: a large payload stays in its TOAST table until its
-    // row is known to be on the page.
-    sql.push("SELECT p.* FROM (SELECT w.*, count(*) OVER () AS found, row_number() OVER page AS place, ")
-        .push("sum(w.bytes) OVER page AS running FROM (");
-    candidates(&mut sql, tenant_id, search, after);
-    sql.push(order.descending).push(" LIMIT ").bind(Bind::Int8(limit + 1)).push(") w ");
-    sql.push("WINDOW page AS (").push(order.descending).push(" ROWS UNBOUNDED PRECEDING)) p ");
-    sql.push("WHERE p.place <= ").bind(Bind::Int8(limit));
-    sql.push(" AND (p.place = 1 OR p.running <= ").bind(Bind::Int8(PAGE_MAX_BYTES)).push(")");
-    sql.push(order.descending);
+    on_a_page(&mut sql, search.sort, quota, |sql| {
+        sql.push("SELECT ").push(COLUMNS).push(", ").push(BYTES).push(" FROM events WHERE ");
+        scope(sql, tenant_id, search, after);
+        conjunct(sql, &search.filter);
+    });
     sql
 }
 
-/// All that match, in no order yet.
-fn candidates(sql: &mut Sql, tenant_id: i32, search: &Search, after: Option<Position>) {
-    sql.push("SELECT seq, id, received_at, kind, level, event_type, user_identity, \"timestamp\", source, ")
-        .push("outcome, target, message, ip, correlation_id, recorded_by, idempotency_key, lossy, payload, redaction, ")
-        .push("512 + coalesce(octet_length(payload), 0) + coalesce(octet_length(message), 0) AS bytes ")
-        .push("FROM events WHERE tenant_id = ")
-        .bind(Bind::Int4(tenant_id));
+/// The events of a page among the next `rows` of the log, so that what it costs is bounded whatever the filter.
+pub fn walk(tenant_id: i32, search: &Search, after: Option<Position>, quota: Quota, rows: i64) -> Sql {
+    let mut sql = Sql::default();
+    on_a_page(&mut sql, search.sort, quota, |sql| {
+        sql.push("SELECT ").push(COLUMNS).push(", ").push(BYTES).push(" FROM (SELECT * FROM events WHERE ");
+        scope(sql, tenant_id, search, after);
+        sql.push(Order::of(search.sort).descending)
+            .push(" LIMIT ")
+            .bind(Bind::Int8(rows))
+            .push(") c WHERE TRUE");
+        conjunct(sql, &search.filter);
+    });
+    sql
+}
+
+/// The events of a page among all that match: what it costs grows with how many that are, wherever they lie. The keys
+/// come first, behind a fence, or the planner would rather walk through everything for the first few.
+pub fn fence(tenant_id: i32, search: &Search, after: Option<Position>, quota: Quota) -> Sql {
+    let order = Order::of(search.sort);
+    let mut sql = Sql::default();
+    sql.push("WITH matching AS MATERIALIZED (SELECT received_at, \"timestamp\", seq FROM events WHERE ");
+    scope(&mut sql, tenant_id, search, after);
+    conjunct(&mut sql, &search.filter);
+    sql.push("), keys AS (SELECT received_at, seq FROM matching").push(order.descending);
+    sql.push(" LIMIT ").bind(Bind::Int8(quota.events + 1)).push(") ");
+    on_a_page(&mut sql, search.sort, quota, |sql| {
+        sql.push("SELECT ").push(COLUMNS_OF_E).push(", ").push(BYTES);
+        sql.push(" FROM keys k JOIN events e ON e.tenant_id = ").bind(Bind::Int4(tenant_id));
+        sql.push(" AND e.received_at = k.received_at AND e.seq = k.seq");
+    });
+    sql
+}
+
+/// All that match, for EXPLAIN.
+pub fn matching(tenant_id: i32, search: &Search, after: Option<Position>) -> Sql {
+    let mut sql = Sql::default();
+    sql.push("EXPLAIN SELECT seq FROM events WHERE ");
+    scope(&mut sql, tenant_id, search, after);
+    conjunct(&mut sql, &search.filter);
+    sql
+}
+
+/// The last of the next `rows` of the log: `at` and `seq`; nothing if there are not so many.
+pub fn last_walked(tenant_id: i32, search: &Search, after: Option<Position>, rows: i64) -> Sql {
+    let order = Order::of(search.sort);
+    let mut sql = Sql::default();
+    sql.push("SELECT ").push(order.column).push(" AS at, seq FROM events WHERE ");
+    scope(&mut sql, tenant_id, search, after);
+    sql.push(order.descending).push(" OFFSET ").bind(Bind::Int8(rows - 1)).push(" LIMIT 1");
+    sql
+}
+
+/// Besides the events' columns each row has `found`: how many rows there were, up to one more than the quota, before
+/// the page was cut to its size. Window and outer filter see row headers only: a large payload stays in its TOAST
+/// table until its row is known to be on the page.
+fn on_a_page(sql: &mut Sql, sort: Sort, quota: Quota, candidates: impl FnOnce(&mut Sql)) {
+    let order = Order::of(sort);
+    sql.push("SELECT p.* FROM (SELECT w.*, count(*) OVER () AS found, row_number() OVER page AS place, ")
+        .push("sum(w.bytes) OVER page AS running FROM (");
+    candidates(sql);
+    sql.push(order.descending).push(" LIMIT ").bind(Bind::Int8(quota.events + 1)).push(") w ");
+    sql.push("WINDOW page AS (").push(order.descending).push(" ROWS UNBOUNDED PRECEDING)) p ");
+    sql.push("WHERE p.place <= ").bind(Bind::Int8(quota.events));
+    sql.push(" AND (p.place = 1 OR p.running <= ").bind(Bind::Int8(quota.bytes)).push(")");
+    sql.push(order.descending);
+}
+
+const COLUMNS: &str = "seq, id, received_at, kind, level, event_type, user_identity, \"timestamp\", source, outcome, \
+     target, message, ip, correlation_id, recorded_by, idempotency_key, lossy, payload, redaction";
+const COLUMNS_OF_E: &str = "e.seq, e.id, e.received_at, e.kind, e.level, e.event_type, e.user_identity, e.\"timestamp\", \
+     e.source, e.outcome, e.target, e.message, e.ip, e.correlation_id, e.recorded_by, e.idempotency_key, e.lossy, \
+     e.payload, e.redaction";
+const BYTES: &str = "512 + coalesce(octet_length(payload), 0) + coalesce(octet_length(message), 0) AS bytes";
+
+/// The tenant's events in the times of the search, behind a position.
+fn scope(sql: &mut Sql, tenant_id: i32, search: &Search, after: Option<Position>) {
+    sql.push("tenant_id = ").bind(Bind::Int4(tenant_id));
     bounds(sql, "received_at", search.received_at);
     bounds(sql, "\"timestamp\"", search.timestamp);
     if search.sort == Sort::Timestamp {
@@ -88,7 +165,6 @@ fn candidates(sql: &mut Sql, tenant_id: i32, search: &Search, after: Option<Posi
     if let Some(position) = after {
         resume(sql, Order::of(search.sort), position);
     }
-    conjunct(sql, &search.filter);
 }
 
 struct Order {
@@ -130,30 +206,7 @@ fn resume(sql: &mut Sql, order: Order, position: Position) {
 fn conjunct(sql: &mut Sql, filter: &Filter) {
     match filter {
         Filter::And(all) => all.iter().for_each(|filter| conjunct(sql, filter)),
-        Filter::Column { field, op, value } => compare_column(sql.push(" AND "), *field, *op, value),
-        Filter::Data { path, value } => {
-            let path = Bind::Text(jsonpath(path, value));
-            sql.push(" AND event_data @@ ").bind(path).push("::jsonpath");
-        }
-    }
-}
-
-fn compare_column(sql: &mut Sql, field: Field, op: Op, value: &Typed) {
-    let operator = match op {
-        Op::Eq => " = ",
-        Op::Cidr => " <<= ",
-    };
-    sql.push(column(field)).push(operator).bind(bind(value));
-    if let Typed::Id(id) = value {
-        id_time(sql, *id);
-    }
-}
-
-/// An id holds the millisecond of `received_at`, so it says in which partition its event is.
-fn id_time(sql: &mut Sql, id: Uuid) {
-    if let Some((from, to)) = id_millisecond(id) {
-        sql.push(" AND received_at >= ").bind(Bind::Time(from));
-        sql.push(" AND received_at < ").bind(Bind::Time(to));
+        filter => condition(sql.push(" AND "), filter),
     }
 }
 
@@ -162,41 +215,6 @@ pub fn id_millisecond(id: Uuid) -> Option<(Timestamp, Timestamp)> {
     let (seconds, nanos) = id.get_timestamp().filter(|_| id.get_version_num() == 7)?.to_unix();
     let micros = i64::try_from(seconds).ok()?.checked_mul(1_000_000)? + i64::from(nanos / 1000);
     Timestamp::from_micros(micros).zip(Timestamp::from_micros(micros + 1000))
-}
-
-fn column(field: Field) -> &'static str {
-    match field {
-        // Also the name of a type.
-        Field::Timestamp => "\"timestamp\"",
-        field => field.name(),
-    }
-}
-
-fn bind(value: &Typed) -> Bind {
-    match value {
-        Typed::Text(text) => Bind::Text(text.clone()),
-        Typed::Time(time) => Bind::Time(*time),
-        Typed::Level(level) => Bind::Int2(level.rank()),
-        Typed::Outcome(outcome) => Bind::Text(outcome.name().to_owned()),
-        Typed::Network(network) => Bind::Network(*network),
-        Typed::Id(id) => Bind::Id(*id),
-        Typed::Seq(seq) => Bind::Int8(*seq),
-    }
-}
-
-/// Equality in lax mode, which reaches through one level of array per step; `@>` does not.
-fn jsonpath(path: &[Seg], value: &Untyped) -> String {
-    let mut target = "$".to_owned();
-    for segment in path {
-        match segment {
-            Seg::Key(key) => target.push_str(&format!(".{}", quote(key))),
-            Seg::Index(index) => target.push_str(&format!("[{index}]")),
-        }
-    }
-    match value {
-        Untyped::Exactly(scalar) => format!("{target} == {scalar}"),
-        Untyped::Loosely(scalar, text) => format!("{target} == {scalar} || {target} == {}", quote(text)),
-    }
 }
 
 #[cfg(test)]

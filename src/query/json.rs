@@ -3,9 +3,11 @@
 //! Value types are exact here: `100` is the number and `"100"` the string. Values are read from the raw
 //! text, because a number that went through `serde_json::Value` may not be the one that was sent.
 
-use super::ast::{Filter, Op, Path};
+use super::ast::{Filter, Path, Pattern};
+use super::op::Op;
+use super::operand::Operand;
 use super::settings::{Setting, Settings};
-use super::{Complaint, Fault, MAX_BODY_BYTES, MAX_DEPTH, MAX_LEAVES, Origin, Search, operand, path};
+use super::{Complaint, Fault, MAX_BODY_BYTES, MAX_DEPTH, Origin, Search, check_leaves, operand, path};
 use crate::event::nearest_name;
 use crate::json::{self, SyntaxError};
 
@@ -15,19 +17,15 @@ pub fn parse(body: &[u8]) -> Result<Search, Vec<Fault>> {
         return Err(vec![Complaint::new(detail).at(pointer(""))]);
     }
     let body = checked(body).map_err(|error| vec![malformed(&error).at(pointer(""))])?;
-    let mut reader = Reader { faults: Vec::new(), leaves: 0 };
+    let mut reader = Reader { faults: Vec::new() };
     let search = reader.search(body);
-    if reader.leaves > MAX_LEAVES {
-        let detail = format!("{} conditions; at most {MAX_LEAVES} are allowed", reader.leaves);
-        reader.faults.push(Complaint::new(detail).at(pointer("/filter")));
-    }
+    reader.note(check_leaves(&search.filter), "/filter");
     if reader.faults.is_empty() { Ok(search) } else { Err(reader.faults) }
 }
 
 /// Goes on after a fault, so that all of them are told at once.
 struct Reader {
     faults: Vec<Fault>,
-    leaves: usize,
 }
 
 impl Reader {
@@ -47,11 +45,7 @@ impl Reader {
             self.note(outcome, &at);
         }
         settings.check_bounds(|setting| pointer(&child("", setting.name())), &mut self.faults);
-        let mut search = settings.search;
-        if let Some(filter) = filter {
-            search.filter = filter;
-        }
-        search
+        settings.search(filter.unwrap_or(Filter::And(Vec::new())))
     }
 
     fn filter(&mut self, raw: &str, at: &str, depth: usize) -> Option<Filter> {
@@ -63,48 +57,74 @@ impl Reader {
         match members.as_slice() {
             // Not an object, which has been said, or an empty one.
             [] => self.note(Err(Complaint::new("expected a condition").hint(EXAMPLE)), at),
-            [(name, all)] if name == "and" => self.and(all, &child(at, name), depth),
-            [(name, _)] if name == "or" || name == "not" => {
-                let complaint = Complaint::new(format!("`{name}` is not supported yet"));
-                self.note(Err(complaint), &child(at, name))
+            [(name, all)] if name == "and" => Some(Filter::And(self.all(all, &child(at, name), depth)?)),
+            [(name, all)] if name == "or" => match self.all(all, &child(at, name), depth)? {
+                // None of them holds, so nothing would be found; whoever builds a filter by program meant everything.
+                none if none.is_empty() => {
+                    let complaint = Complaint::new("`or` takes one condition at least");
+                    self.note(Err(complaint), &child(at, name))
+                }
+                all => Some(Filter::Or(all)),
+            },
+            [(name, inner)] if name == "not" => Some(self.filter(inner, &child(at, name), depth + 1)?.not()),
+            [(name, text)] if name == "text" => {
+                let text = string(text).and_then(|text| Pattern::containing(&text));
+                self.note(text, &child(at, name)).map(Filter::Text)
             }
             _ => self.comparison(&members, at),
         }
     }
 
-    fn and(&mut self, raw: &str, at: &str, depth: usize) -> Option<Filter> {
+    fn all(&mut self, raw: &str, at: &str, depth: usize) -> Option<Vec<Filter>> {
         let all = json::elements(raw.as_bytes());
         let all = self.note(all.map_err(|_| Complaint::new("expected an array of conditions")), at)?;
+        let count = all.len();
         let filters = all.into_iter().enumerate();
         let filters: Vec<_> = filters
             .filter_map(|(i, filter)| self.filter(&raw[filter], &child(at, &i.to_string()), depth + 1))
             .collect();
-        Some(Filter::And(filters))
+        // One that was not understood has been complained of.
+        (filters.len() == count).then_some(filters)
     }
 
     fn comparison(&mut self, members: &[(String, &str)], at: &str) -> Option<Filter> {
-        self.leaves += 1;
         let (mut path, mut op, mut value) = (None, Some(Op::Eq), None);
         for (name, raw) in members {
             let at = child(at, name);
             match name.as_str() {
                 "field" => path = Some(self.note(field(raw), &at)),
-                "op" => op = self.note(operator(raw), &at),
-                "value" => value = Some(self.note(operand::scalar(raw), &at)),
+                "op" => op = self.note(string(raw).and_then(|name| Op::parse(&name)), &at),
+                "value" => value = Some(*raw),
                 _ => {
-                    let known = ["field", "op", "value", "and"];
+                    let known = ["field", "op", "value", "and", "or", "not", "text"];
                     self.note::<()>(Err(unknown_member(name, known)), &at);
                 }
             }
         }
+        let value = value.or_else(|| (op == Some(Op::Exists)).then_some("true"));
         for (name, missing) in [("field", path.is_none()), ("value", value.is_none())] {
             if missing {
                 let complaint = Complaint::new(format!("`{name}` is missing")).hint(EXAMPLE);
                 self.note::<()>(Err(complaint), at);
             }
         }
-        let (path, op, value) = (path??, op?, value??);
-        self.note(operand::compare_scalar(path, op, value), &child(at, "value"))
+        let (path, op, value) = (path??, op?, value?);
+        let at = child(at, "value");
+        let operands = self.operands(op, value, &at)?;
+        self.note(operand::compare_all(path, op, operands), &at)
+    }
+
+    fn operands(&mut self, op: Op, raw: &str, at: &str) -> Option<Vec<Operand>> {
+        if !matches!(op, Op::In | Op::NotIn) {
+            return Some(vec![self.note(operand::scalar(raw), at).map(Operand::Scalar)?]);
+        }
+        let items = json::elements(raw.as_bytes());
+        let items = self.note(items.map_err(|_| Complaint::new("expected an array of values")), at)?;
+        let items = items.into_iter().enumerate();
+        let operands: Vec<_> = items
+            .map(|(i, item)| self.note(operand::scalar(&raw[item]), &child(at, &i.to_string())))
+            .collect();
+        operands.into_iter().map(|scalar| scalar.map(Operand::Scalar)).collect()
     }
 
     /// The members of an object; of anything else none, and a fault.
@@ -139,16 +159,6 @@ const EXAMPLE: &str = r#"{"field": "event_data.amount", "op": "eq", "value": 100
 
 fn field(raw: &str) -> Result<Path, Complaint> {
     path::parse(&string(raw)?)
-}
-
-fn operator(raw: &str) -> Result<Op, Complaint> {
-    match string(raw)?.as_str() {
-        "eq" => Ok(Op::Eq),
-        "cidr" => Ok(Op::Cidr),
-        other => {
-            Err(Complaint::new(format!("unknown operator `{other}`")).hint("this version knows eq and cidr"))
-        }
-    }
 }
 
 /// Settings are parsed from text, as in a URL, once their JSON type is right.

@@ -1,18 +1,23 @@
 //! Search: one filter, its spellings, and the SQL it compiles to.
 //!
-//! `params` (URL) and `json` (POST body) parse a request into a [`Search`]; `compile` turns that into the
-//! only dynamic SQL of the service; `cursor` seals page positions. Pure: no statement is run here, and
-//! whatever a parser accepts compiles.
+//! `params` (URL), `search_box` (its parameter `q`) and `json` (POST body) parse a request into a [`Search`]; `compile`
+//! turns that into the only dynamic SQL of the service, `evaluate` answers the same in memory; `cursor` seals page
+//! positions. Pure: no statement is run here, and whatever a parser accepts compiles.
 
 pub mod ast;
 pub mod compile;
 pub mod cursor;
+pub mod evaluate;
 pub mod json;
 mod number;
+pub mod op;
 mod operand;
 pub mod params;
 mod path;
+mod pattern;
+mod print;
 pub mod search;
+mod search_box;
 mod settings;
 
 use std::fmt;
@@ -22,7 +27,9 @@ pub use search::{Bounds, Position, Search, Sort};
 
 /// Comparisons in one filter; each costs planning time in PostgreSQL.
 pub const MAX_LEAVES: usize = 64;
-/// Levels of `and` in a JSON filter; bounds the recursion of everything that walks one.
+/// Values in one list.
+pub const MAX_IN: usize = 200;
+/// Levels of `and`, `or` and `not` in a filter; bounds the recursion of everything that walks one.
 pub const MAX_DEPTH: usize = 16;
 /// Decoded bytes of names and values in a query string.
 pub const MAX_URL_BYTES: usize = 8 * 1024;
@@ -34,11 +41,13 @@ pub const MAX_BODY_BYTES: usize = 64 * 1024;
 pub enum Origin {
     /// A URL parameter, by its decoded name.
     Parameter(String),
+    /// The value of a URL parameter, by its decoded name.
+    Value(String),
     /// A JSON pointer into the body; empty for the body as a whole.
     Pointer(String),
 }
 
-/// Bytes of the parameter's name, or of a field's name or the body, that are wrong.
+/// Bytes of the parameter's name or value, or of a string in the body, or of the body, that are wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     pub start: usize,
@@ -58,6 +67,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.origin {
             Origin::Parameter(name) => write!(f, "parameter {name}: ")?,
+            Origin::Value(name) => write!(f, "value of {name}: ")?,
             Origin::Pointer(pointer) => write!(f, "body {pointer}: ")?,
         }
         if let Some(span) = self.span {
@@ -75,13 +85,20 @@ impl fmt::Display for Fault {
 #[derive(Debug, PartialEq, Eq)]
 struct Complaint {
     span: Option<Span>,
+    of_value: bool,
     detail: String,
     hint: Option<String>,
 }
 
 impl Complaint {
     fn new(detail: impl Into<String>) -> Self {
-        Self { span: None, detail: detail.into(), hint: None }
+        Self { span: None, of_value: false, detail: detail.into(), hint: None }
+    }
+
+    /// The span, if there is one, is one of the parameter's value.
+    fn about_the_value(mut self) -> Self {
+        self.of_value = true;
+        self
     }
 
     fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -95,6 +112,17 @@ impl Complaint {
     }
 
     fn at(self, origin: Origin) -> Fault {
+        let origin = match origin {
+            Origin::Parameter(name) if self.of_value && self.span.is_some() => Origin::Value(name),
+            origin => origin,
+        };
         Fault { origin, span: self.span, detail: self.detail, hint: self.hint }
+    }
+}
+
+fn check_leaves(filter: &Filter) -> Result<(), Complaint> {
+    match filter.leaves() {
+        0..=MAX_LEAVES => Ok(()),
+        leaves => Err(Complaint::new(format!("{leaves} conditions; at most {MAX_LEAVES} are allowed"))),
     }
 }

@@ -1,5 +1,6 @@
 //! Number literals, kept as text: through an f64, 9007199254740993 would match …992.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 /// PostgreSQL's numeric takes more; these are the limits within which a projection keeps numbers.
@@ -43,6 +44,52 @@ impl Number {
     }
 }
 
+/// Compares two JSON numbers by their values, whatever their size.
+pub(super) fn compare(one: &str, other: &str) -> Ordering {
+    let (one, other) = (Decimal::of(one), Decimal::of(other));
+    match (one.sign(), other.sign()) {
+        (1, 1) => one.compare_magnitude(&other),
+        (-1, -1) => other.compare_magnitude(&one),
+        (one, other) => one.cmp(&other),
+    }
+}
+
+/// A number as 0.DIGITS × 10^exponent, without zeros at either end of the digits.
+struct Decimal {
+    is_negative: bool,
+    digits: Vec<u8>,
+    exponent: i64,
+}
+
+impl Decimal {
+    fn of(text: &str) -> Self {
+        let (is_negative, text) = match text.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let digits: Vec<u8> = whole.bytes().chain(fraction.bytes()).collect();
+        let leading = digits.iter().take_while(|&&digit| digit == b'0').count();
+        let kept = digits.iter().rposition(|&digit| digit != b'0').map_or(leading, |last| last + 1);
+        // What is read here is within the limits, so nothing of it overflows.
+        let exponent = exponent.parse::<i64>().unwrap_or(0) + whole.len() as i64 - leading as i64;
+        Self { is_negative, digits: digits[leading..kept].to_vec(), exponent }
+    }
+
+    fn sign(&self) -> i8 {
+        match (self.digits.is_empty(), self.is_negative) {
+            (true, _) => 0,
+            (false, true) => -1,
+            (false, false) => 1,
+        }
+    }
+
+    fn compare_magnitude(&self, other: &Self) -> Ordering {
+        self.exponent.cmp(&other.exponent).then_with(|| self.digits.cmp(&other.digits))
+    }
+}
+
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -81,6 +128,41 @@ mod tests {
             ["", "-", "00123", "+1", ".5", "1.", "1e", "1e+", "0x10", "1_000", "NaN", "١٢", "1e1e1", "--1"]
         {
             assert_eq!(Number::parse(text), Err(NotANumber::Syntax), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_compared_by_value() {
+        let rising = [
+            "-1e308",
+            "-10",
+            "-9.5",
+            "-1",
+            "-1e-308",
+            "0",
+            "1e-308",
+            "0.1",
+            "0.11",
+            "1",
+            "9007199254740992",
+            "9007199254740993",
+            "1e20",
+            "123456789012345678901",
+        ];
+        for (i, one) in rising.iter().enumerate() {
+            for (j, other) in rising.iter().enumerate() {
+                assert_eq!(compare(one, other), i.cmp(&j), "{one} {other}");
+            }
+        }
+        for (one, same) in [
+            ("0", "-0.00"),
+            ("1", "1.0"),
+            ("100", "1E+2"),
+            ("0.001e3", "1"),
+            ("0e5", "0"),
+            ("-1.50", "-15e-1"),
+        ] {
+            assert_eq!(compare(one, same), Ordering::Equal, "{one} {same}");
         }
     }
 

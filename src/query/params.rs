@@ -2,12 +2,14 @@
 //!
 //! The operator stands on the key, so that `key=value` is a literal whatever somebody typed as the value.
 
-use super::ast::{Filter, Op};
+use super::ast::Filter;
+use super::op::Op;
+use super::operand::Operand;
 use super::settings::{Setting, Settings};
-use super::{Complaint, Fault, MAX_LEAVES, MAX_URL_BYTES, Origin, Search, operand, path};
+use super::{Complaint, Fault, MAX_URL_BYTES, Origin, Search, check_leaves, operand, path};
 
-/// Reserved since v1 for what is to come; silently searching `event_data.q` would be worse than refusing.
-const NOT_YET: [&str; 4] = ["q", "fields", "count", "skip"];
+/// Reserved since v1 for what is to come; silently searching `event_data.fields` would be worse than refusing.
+const NOT_YET: [&str; 3] = ["fields", "count", "skip"];
 
 /// `pairs` are the decoded names and values in the order of the query string.
 pub fn parse(pairs: &[(String, String)]) -> Result<Search, Vec<Fault>> {
@@ -23,22 +25,56 @@ pub fn parse(pairs: &[(String, String)]) -> Result<Search, Vec<Fault>> {
         faults.extend(outcome.err().map(|complaint| complaint.at(parameter(name))));
     }
     settings.check_bounds(|setting| parameter(setting.name()), &mut faults);
-    if leaves.len() > MAX_LEAVES {
-        let detail = format!("{} conditions; at most {MAX_LEAVES} are allowed", leaves.len());
-        faults.push(Complaint::new(detail).at(parameter("")));
-    }
-    if faults.is_empty() {
-        Ok(Search { filter: Filter::And(leaves), ..settings.search })
-    } else {
-        Err(faults)
-    }
+    let search = settings.search(Filter::And(leaves));
+    check_leaves(&search.filter)
+        .err()
+        .into_iter()
+        .for_each(|complaint| faults.push(complaint.at(parameter(""))));
+    if faults.is_empty() { Ok(search) } else { Err(faults) }
 }
 
 fn condition(name: &str, value: &str) -> Result<Filter, Complaint> {
     not_reserved(name)?;
     let (path, operator) = path::parse_with_operator(name)?;
-    let op = operator.map_or(Ok(Op::Eq), known_operator)?;
-    operand::compare_text(path, op, value)
+    let op = operator.map_or(Ok(Op::Eq), Op::parse)?;
+    match op {
+        Op::In | Op::NotIn => operand::compare_all(path, op, list(value)?),
+        Op::Exists if value.is_empty() => operand::compare(path, op, Operand::of_text("true")),
+        _ => operand::compare(path, op, Operand::of_text(value)),
+    }
+    .map_err(Complaint::about_the_value)
+}
+
+/// Values between commas. One with a comma in it is quoted.
+fn list(text: &str) -> Result<Vec<Operand>, Complaint> {
+    let mut items = Vec::new();
+    let mut rest = text;
+    loop {
+        let mut strings = serde_json::Deserializer::from_str(rest).into_iter::<String>();
+        let quoted = if rest.starts_with('"') { strings.next().and_then(Result::ok) } else { None };
+        let (item, after) = match quoted {
+            Some(text) => (Operand::quoted(text), &rest[strings.byte_offset()..]),
+            None => {
+                let (item, after) = rest.split_at(rest.find(',').unwrap_or(rest.len()));
+                (Operand::Bare(item.to_owned()), after)
+            }
+        };
+        let at = text.len() - rest.len();
+        if matches!(&item, Operand::Bare(bare) if bare.is_empty() || bare.starts_with('"')) {
+            return Err(Complaint::new("expected a value, then a comma or the end")
+                .span(at, rest.len() - after.len())
+                .hint("values with commas or quotes in them, and empty ones, are written as JSON strings: \"a,b\""));
+        }
+        items.push(item);
+        match after.strip_prefix(',') {
+            Some(next) => rest = next,
+            None if after.is_empty() => return Ok(items),
+            None => {
+                return Err(Complaint::new("expected a comma after the quoted value")
+                    .span(text.len() - after.len(), 1));
+            }
+        }
+    }
 }
 
 fn not_reserved(name: &str) -> Result<(), Complaint> {
@@ -54,14 +90,6 @@ fn not_reserved(name: &str) -> Result<(), Complaint> {
         return Err(Complaint::new("names that start with _ are reserved").hint(key()));
     }
     Ok(())
-}
-
-fn known_operator(operator: &str) -> Result<Op, Complaint> {
-    match operator {
-        "cidr" => Ok(Op::Cidr),
-        _ => Err(Complaint::new(format!("unknown operator `{operator}`"))
-            .hint("this version knows name=value and ip:cidr=network; a key with a colon is quoted")),
-    }
 }
 
 fn check_size(pairs: &[(String, String)]) -> Result<(), Fault> {

@@ -37,6 +37,11 @@ pub(super) fn parse(text: &str) -> Result<Path, Complaint> {
     }
 }
 
+/// How many bytes the name has that `text` begins with.
+pub(super) fn length(text: &str) -> Option<usize> {
+    segments(text).ok().map(|(_, rest)| text.len() - rest.len())
+}
+
 fn segments(text: &str) -> Result<(Vec<Written>, &str), Complaint> {
     let mut segments = Vec::new();
     let mut rest = text;

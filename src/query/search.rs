@@ -1,7 +1,7 @@
 //! A search: what to match, over which times, in which order, how much of it.
 
-use super::ast::Filter;
-use crate::event::{Event, Timestamp};
+use super::ast::{Filter, Test, Typed};
+use crate::event::{Event, Field, Timestamp};
 
 pub const DEFAULT_LIMIT: u16 = 50;
 pub const MAX_LIMIT: u16 = 1000;
@@ -16,6 +16,8 @@ pub struct Search {
     /// 1 to [`MAX_LIMIT`].
     pub limit: u16,
     pub cursor: Option<String>,
+    /// The filter came in a spelling in which people make mistakes, so they are told how it was read.
+    pub is_interpreted: bool,
 }
 
 /// A half-open interval of time; an open end is `None`.
@@ -82,6 +84,25 @@ impl Search {
             sort: Sort::default(),
             limit: DEFAULT_LIMIT,
             cursor: None,
+            is_interpreted: false,
+        }
+    }
+
+    /// Whether an index gives what matches in the order that is asked for, so that a page costs what is on it.
+    pub fn is_in_order_of_an_index(&self) -> bool {
+        let conditions = match &self.filter {
+            Filter::And(all) => all.as_slice(),
+            filter => std::slice::from_ref(filter),
+        };
+        let one = |test: &Test<Typed>| matches!(test, Test::AnyOf(values) if values.len() == 1);
+        match conditions {
+            [] if self.sort == Sort::ReceivedAt => self.timestamp == Bounds::default(),
+            [] => self.received_at == Bounds::default(),
+            [Filter::Column { field: Field::Id | Field::Seq, test }] => one(test),
+            [Filter::Column { field: Field::EventType | Field::UserIdentity, test }] => {
+                one(test) && self.sort == Sort::ReceivedAt && self.timestamp == Bounds::default()
+            }
+            _ => false,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::ast::Filter;
 use super::search::{MAX_LIMIT, Search, Sort};
-use super::{Complaint, Fault, Origin, operand};
+use super::{Complaint, Fault, Origin, operand, search_box};
 
 /// The same in a URL and in a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,11 +14,23 @@ pub(super) enum Setting {
     Limit,
     Cursor,
     Sort,
+    /// A filter in the spelling of the search box.
+    Q,
 }
 
 impl Setting {
-    pub(super) const NAMES: [&'static str; 9] =
-        ["from", "to", "start_time", "end_time", "received_from", "received_to", "limit", "cursor", "sort"];
+    pub(super) const NAMES: [&'static str; 10] = [
+        "q",
+        "from",
+        "to",
+        "start_time",
+        "end_time",
+        "received_from",
+        "received_to",
+        "limit",
+        "cursor",
+        "sort",
+    ];
 
     pub(super) fn parse(name: &str) -> Option<Self> {
         match name {
@@ -29,6 +41,7 @@ impl Setting {
             "limit" => Some(Self::Limit),
             "cursor" => Some(Self::Cursor),
             "sort" => Some(Self::Sort),
+            "q" => Some(Self::Q),
             _ => None,
         }
     }
@@ -42,13 +55,14 @@ impl Setting {
             Self::Limit => "limit",
             Self::Cursor => "cursor",
             Self::Sort => "sort",
+            Self::Q => "q",
         }
     }
 }
 
 /// Collects the settings of one request, each at most once.
 pub(super) struct Settings {
-    pub(super) search: Search,
+    search: Search,
     seen: Vec<Setting>,
 }
 
@@ -71,8 +85,27 @@ impl Settings {
             Setting::Limit => search.limit = limit(text)?,
             Setting::Cursor => search.cursor = Some(text.to_owned()),
             Setting::Sort => search.sort = sort(text)?,
+            Setting::Q => {
+                search.filter = search_box::parse(text).map_err(Complaint::about_the_value)?;
+                search.is_interpreted = true;
+            }
         }
         Ok(())
+    }
+
+    /// The search with this filter, and that of `q` if there is one.
+    pub(super) fn search(self, filter: Filter) -> Search {
+        let mut search = self.search;
+        search.filter = match (search.filter, filter) {
+            (Filter::And(none), filter) if none.is_empty() => filter,
+            (q, Filter::And(none)) if none.is_empty() => q,
+            (q, Filter::And(mut all)) => {
+                all.push(q);
+                Filter::And(all)
+            }
+            (q, filter) => Filter::And(vec![filter, q]),
+        };
+        search
     }
 
     /// What can only be said once everything was read. `origin` places a setting in the request.

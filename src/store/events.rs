@@ -1,19 +1,17 @@
 //! Reads of recorded events. Every one is within a tenant, on the read-only pool, whose sessions carry the
 //! `statement_timeout` that bounds a search.
 
-use sqlx::postgres::PgArguments;
 use sqlx::types::ipnetwork::IpNetwork;
-use sqlx::{Arguments as _, FromRow, PgPool};
+use sqlx::{FromRow, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::event::{EntryKind, Envelope, Event, Level, Outcome, Redacted, RedactionScope, Timestamp};
-use crate::query::compile::{self, Bind, Sql};
+use crate::query::compile;
 use crate::query::{Position, Search};
-use crate::store::log;
 use crate::store::read::read;
-use crate::store::redactions;
 use crate::store::values::unsigned;
+use crate::store::{log, redactions, search};
 
 /// SQLSTATE query_canceled: the statement ran into its timeout.
 const QUERY_CANCELED: &str = "57014";
@@ -22,8 +20,10 @@ const QUERY_CANCELED: &str = "57014";
 #[derive(Debug)]
 pub struct Page {
     pub events: Vec<Event>,
-    /// Whether others come after the last of these.
+    /// Whether others come, or may come, after the last of these.
     pub more: bool,
+    /// Where the search has stopped looking, if that is not at the last of these.
+    pub walked_to: Option<Position>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -56,13 +56,9 @@ pub async fn page(
     search: &Search,
     position: Option<Position>,
 ) -> Result<Page, ReadError> {
-    let sql = compile::page(tenant_id, search, position);
-    let rows: Vec<PageRow> = read(pool, async || prepare(&sql)?.fetch_all(pool).await).await?;
-    let found = rows.first().map_or(0, |row| row.found);
-    let more = usize::try_from(found).is_ok_and(|found| found > rows.len());
-    let mut events: Vec<Event> = rows.into_iter().filter_map(|row| row.event.into_event()).collect();
-    tell_redactions(pool, tenant_id, &mut events).await?;
-    Ok(Page { events, more })
+    let mut page = search::page(pool, tenant_id, search, position).await?;
+    tell_redactions(pool, tenant_id, &mut page.events).await?;
+    Ok(page)
 }
 
 pub async fn by_id(pool: &PgPool, tenant_id: i32, id: Uuid) -> Result<Option<Event>, ReadError> {
@@ -159,40 +155,8 @@ pub async fn payload(pool: &PgPool, tenant_id: i32, id: Uuid) -> Result<Option<F
     }))
 }
 
-type Prepared<'q> = sqlx::query::QueryAs<'q, sqlx::Postgres, PageRow, PgArguments>;
-
-fn prepare(sql: &Sql) -> Result<Prepared<'_>, sqlx::Error> {
-    let mut arguments = PgArguments::default();
-    for bind in sql.binds() {
-        add(&mut arguments, bind).map_err(sqlx::Error::Encode)?;
-    }
-    #[expect(clippy::disallowed_methods, reason = "compiled SQL holds constant text and binds only")]
-    let text = sqlx::AssertSqlSafe(sql.text());
-    // Unnamed: always planned for these values, and the cache stays for fixed statements.
-    Ok(sqlx::query_as_with(text, arguments).persistent(false))
-}
-
-fn add(arguments: &mut PgArguments, bind: &Bind) -> Result<(), sqlx::error::BoxDynError> {
-    match bind {
-        Bind::Int2(value) => arguments.add(value),
-        Bind::Int4(value) => arguments.add(value),
-        Bind::Int8(value) => arguments.add(value),
-        Bind::Text(value) => arguments.add(value),
-        Bind::Time(value) => arguments.add(OffsetDateTime::from(*value)),
-        Bind::Network(value) => arguments.add(IpNetwork::new(value.address, value.prefix)?),
-        Bind::Id(value) => arguments.add(value),
-    }
-}
-
 #[derive(FromRow)]
-struct PageRow {
-    found: i64,
-    #[sqlx(flatten)]
-    event: EventRow,
-}
-
-#[derive(FromRow)]
-struct EventRow {
+pub(super) struct EventRow {
     seq: i64,
     id: Uuid,
     received_at: OffsetDateTime,
@@ -216,7 +180,7 @@ struct EventRow {
 
 impl EventRow {
     /// `None` only for what the table's constraints rule out.
-    fn into_event(mut self) -> Option<Event> {
+    pub(super) fn into_event(mut self) -> Option<Event> {
         Some(Event {
             seq: u64::try_from(self.seq).ok()?,
             id: self.id,

@@ -13,6 +13,7 @@ pub mod principals;
 mod read;
 pub mod redactions;
 pub mod scrub;
+mod search;
 pub mod service_events;
 pub mod settings;
 pub mod tree;

@@ -10,6 +10,7 @@
     reason = "a test that cannot go on should stop"
 )]
 
+mod agreement;
 mod auditor;
 mod changes;
 mod checking;
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
     let trials = [
         account_events::trials(&world),
         access::trials(&world),
+        agreement::trials(&world),
         accounts::trials(&world),
         auth::trials(&world),
         auth_tokens::trials(&world),

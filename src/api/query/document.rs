@@ -63,6 +63,11 @@ fn settings() -> impl Iterator<Item = MetaOperationParam> {
         ..MetaSchema::new("integer")
     };
     [
+        (
+            "q",
+            String::schema_ref(),
+            "A filter as people write it: `type:login -source:api amount:>100 (city:Paris OR city:Lyon) \"free text\"`.",
+        ),
         ("from", string("date-time"), "`timestamp` at or after this. Alias: `start_time`."),
         ("to", string("date-time"), "`timestamp` before this. Alias: `end_time`."),
         ("received_from", string("date-time"), "`received_at` at or after this."),

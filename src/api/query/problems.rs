@@ -27,7 +27,7 @@ fn fault(fault: &query::Fault) -> Fault {
 
 fn located(origin: &Origin, detail: String) -> Fault {
     match origin {
-        Origin::Parameter(name) => Fault::parameter(name.as_str(), detail),
+        Origin::Parameter(name) | Origin::Value(name) => Fault::parameter(name.as_str(), detail),
         Origin::Pointer(pointer) => Fault::at(pointer.as_str(), detail),
     }
 }
