@@ -50,6 +50,7 @@ mod query;
 mod reading;
 mod recording;
 mod redaction;
+mod sample;
 mod schema;
 mod signing;
 mod startup;
@@ -101,6 +102,7 @@ fn main() -> ExitCode {
         reading::trials(&world),
         redaction::trials(&world),
         recording::trials(&world),
+        sample::trials(&world),
         schema::trials(&world),
         signing::trials(&world),
         startup::trials(&world),
