@@ -2,9 +2,11 @@
 
 mod database;
 mod probe;
+mod recording;
 mod service;
 
 pub use database::{Database, ensure_first_user, open_integrity, open_store, open_store_as_it_is};
+pub use recording::{Recording, open_recording};
 pub use service::{App, build};
 
 use std::path::PathBuf;

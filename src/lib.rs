@@ -5,6 +5,7 @@ pub mod event;
 pub mod json;
 pub mod merkle;
 pub mod query;
+pub mod sample;
 pub mod tlog;
 pub mod verify;
 

@@ -9,7 +9,7 @@ const LAYERS: [&[&str]; 14] = [
     &["json", "merkle"],
     &["event", "tlog"],
     &["query", "verify"],
-    &["store", "postgres", "metrics"],
+    &["store", "postgres", "metrics", "sample"],
     &["auth", "server"],
     &["integrity", "walk"],
     &["ingest", "lifecycle"],
@@ -23,7 +23,7 @@ const LAYERS: [&[&str]; 14] = [
 ];
 
 /// What is pure does no input or output and can be tested without any.
-const PURE: [&str; 6] = ["json", "merkle", "event", "query", "tlog", "verify"];
+const PURE: [&str; 7] = ["json", "merkle", "event", "query", "tlog", "verify", "sample"];
 const IO_CRATES: [&str; 6] = ["tokio", "sqlx", "poem", "poem_openapi", "hyper", "hyper_util"];
 
 /// Crates that nobody knows but the modules behind which they hide.

@@ -233,7 +233,7 @@ fn access_kinds(config: &Config) -> Kinds {
     }
 }
 
-fn ingest_limits(config: &Config) -> ingest::Limits {
+pub(super) fn ingest_limits(config: &Config) -> ingest::Limits {
     ingest::Limits {
         tenant_events: config.ingest.queue_events_per_tenant,
         tenant_bytes: config.ingest.queue_bytes_per_tenant,

@@ -7,6 +7,7 @@ mod epoch;
 mod key;
 mod migrate;
 mod openapi;
+mod sample;
 mod serve;
 mod table;
 pub mod tenant;
@@ -69,6 +70,7 @@ enum Command {
     Key(key::Command),
     Openapi(openapi::Command),
     Verify(verify::Command),
+    Sample(sample::Command),
     Bench(bench::Command),
     Config(config::Command),
 }
@@ -88,6 +90,7 @@ impl Command {
             Self::Key(command) => command.run(file),
             Self::Openapi(command) => command.run(),
             Self::Verify(command) => command.run(file),
+            Self::Sample(command) => command.run(file),
             Self::Bench(command) => command.run(),
             Self::Config(command) => command.run(file),
         }

@@ -57,8 +57,12 @@ pub struct Limits {
 }
 
 /// The service as a recorder. Users are numbered from 1, and `recorded_by` of a user begins with `user:`.
-const SERVICE_ID: i64 = 0;
+pub const OWN_ID: i64 = 0;
 const SERVICE: &str = "service";
+/// The recorder of made-up events, which must not look like what the service says of itself.
+const SAMPLE: &str = "sample";
+/// What no user or token is called: by them, nobody else recorded anything.
+pub const OWN_RECORDERS: [&str; 2] = [SERVICE, SAMPLE];
 
 /// Who submits, as far as the log needs to know.
 #[derive(Clone, Debug)]
@@ -222,13 +226,19 @@ impl Ingest {
 
     /// Records what the service has to tell of its own doings.
     pub async fn record_own(&self, tenant: &Arc<Tenant>, events: Vec<NewEvent>) -> Vec<Outcome> {
-        let recorder = Recorder { principal_id: SERVICE_ID, recorded_by: SERVICE.into() };
+        let recorder = Recorder { principal_id: OWN_ID, recorded_by: SERVICE.into() };
+        self.submit(tenant, recorder, submissions(events), Mode::Each).await
+    }
+
+    /// Records made-up events.
+    pub async fn record_samples(&self, tenant: &Arc<Tenant>, events: Vec<NewEvent>) -> Vec<Outcome> {
+        let recorder = Recorder { principal_id: OWN_ID, recorded_by: SAMPLE.into() };
         self.submit(tenant, recorder, submissions(events), Mode::Each).await
     }
 
     /// Records a control entry.
     pub async fn record_control(&self, tenant: &Arc<Tenant>, event: NewEvent) -> Outcome {
-        let recorder = Recorder { principal_id: SERVICE_ID, recorded_by: SERVICE.into() };
+        let recorder = Recorder { principal_id: OWN_ID, recorded_by: SERVICE.into() };
         let submission = Submission { event, purpose: Purpose::Control };
         let outcomes = self.submit(tenant, recorder, vec![submission], Mode::Each).await;
         outcomes.into_iter().next().unwrap_or(Err(IngestError::Unknown { id: None }))

@@ -6,7 +6,7 @@
 //! outlives this process; within a second it is on disk, and outlives the machine.
 //!
 //! A folder belongs to one process, by a lock that ends with it: two would overwrite each other's places. A command
-//! beside a running service only reads; the service learns from the database what the command signed.
+//! beside a running service only reads; the service learns from the database what the command signed or added.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -114,7 +114,11 @@ impl Latch {
     }
 
     /// The logs whose checkpoint it is time to store in the database; at the end, all that have another than is stored.
+    /// None of a process that only reads the files: a checkpoint that others see must be in them.
     pub(super) fn take_due(&self, at_the_end: bool) -> Vec<(i32, SignedHead)> {
+        if self.held.is_none() {
+            return Vec::new();
+        }
         let logs: Vec<_> = self.logs().iter().map(|(id, log)| (*id, Arc::clone(log))).collect();
         logs.into_iter().filter_map(|(id, log)| Some((id, lock(&log).take_due(at_the_end)?))).collect()
     }

@@ -12,6 +12,7 @@ pub mod partitions;
 pub mod principals;
 mod read;
 pub mod redactions;
+pub mod samples;
 pub mod scrub;
 mod search;
 pub mod service_events;

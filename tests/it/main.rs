@@ -51,6 +51,7 @@ mod query;
 mod reading;
 mod recording;
 mod redaction;
+mod sample;
 mod schema;
 mod signing;
 mod startup;
@@ -103,6 +104,7 @@ fn main() -> ExitCode {
         reading::trials(&world),
         redaction::trials(&world),
         recording::trials(&world),
+        sample::trials(&world),
         schema::trials(&world),
         signing::trials(&world),
         startup::trials(&world),
