@@ -157,6 +157,34 @@ pub fn log_checked(user: &str, report: &Report) -> NewEvent {
     }
 }
 
+/// How far an export has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exported {
+    Begun,
+    Whole,
+    BrokenOff,
+}
+
+/// That events were handed out, to whom and which.
+pub fn exported(event_type: &str, user: &str, how: Exported, about: &Value) -> NewEvent {
+    let (level, outcome, message) = match how {
+        Exported::Begun => (Level::Notice, Outcome::Unknown, "An export began.".to_owned()),
+        Exported::Whole => {
+            (Level::Notice, Outcome::Success, format!("{} events were exported.", about["count"]))
+        }
+        Exported::BrokenOff => {
+            (Level::Warn, Outcome::Failure, format!("An export broke off after {} events.", about["count"]))
+        }
+    };
+    NewEvent {
+        level: Some(level),
+        outcome: Some(outcome),
+        message: Some(message),
+        payload: payload(about),
+        ..event(event_type, user, OffsetDateTime::now_utc())
+    }
+}
+
 /// Whose log there is not is told apart from a namesake in `default`: no name holds a `/`.
 pub(super) fn of_unknown_tenant(event: NewEvent, tenant: &str) -> NewEvent {
     let user_identity = text(Field::UserIdentity, format!("{tenant}/{}", event.user_identity));

@@ -24,7 +24,7 @@ use crate::metrics::{AccessOutcome, Metrics};
 use crate::store::Store;
 use crate::store::principals::{TenantRow, find_tenant};
 use changes::Changes;
-pub use events::{Instance, log_checked};
+pub use events::{Exported, Instance, exported, log_checked};
 pub use heartbeat::beat;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);

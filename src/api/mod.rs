@@ -7,6 +7,7 @@ pub mod caller;
 mod checking;
 mod docs;
 mod events;
+mod export;
 pub mod health;
 mod integrity;
 mod invalid;
@@ -43,6 +44,7 @@ use self::{
     caller::Authenticator,
     checking::CheckingApi,
     events::EventsApi,
+    export::ExportApi,
     health::{HealthApi, Probe},
     integrity::IntegrityApi,
     me::MeApi,
@@ -122,6 +124,7 @@ type Operations = (
     EventsApi,
     BatchApi,
     QueryApi,
+    ExportApi,
     RedactionApi,
     IntegrityApi,
     CheckingApi,
@@ -135,12 +138,17 @@ type Operations = (
 );
 
 fn operations(state: &ApiState, log: Log, auth: &Arc<Auth>) -> Operations {
-    let recording = Recording::new(log.ingest, Arc::clone(&log.integrity));
+    let recording = Recording::new(Arc::clone(&log.ingest), Arc::clone(&log.integrity));
     (
         RootApi,
         EventsApi { recording: recording.clone() },
         BatchApi { recording: recording.clone(), max_events: state.settings.batch_events },
         QueryApi::new(log.store.query.clone(), log.cursors),
+        ExportApi {
+            reads: log.store.query.clone(),
+            integrity: Arc::clone(&log.integrity),
+            ingest: log.ingest,
+        },
         RedactionApi { recording, reads: log.store.query.clone() },
         IntegrityApi { integrity: Arc::clone(&log.integrity), reads: log.store.query.clone() },
         CheckingApi { checks: log.checks, reads: log.store.query.clone() },

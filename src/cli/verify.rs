@@ -1,12 +1,13 @@
 //! `eventlogger verify`: checking, and believing nothing that a pinned key has not signed.
 
+mod bundle;
 mod database;
 mod receipt;
 mod server;
 mod show;
 
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
@@ -20,17 +21,23 @@ use crate::verify::signed::Keys;
 use crate::walk::state::State;
 use crate::walk::{Report, Trusted};
 
+/// How compressed files begin.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
 const EXAMPLES: &str = "\
 Examples:
   curl -su admin https://audit.example.org/integrity/key | jq -r .policy > policy
   eventlogger verify answer.json --event event.json --policy policy
   eventlogger verify r.json --payload p.json --policy policy
+  eventlogger verify march.bundle --policy policy
   eventlogger verify --url https://audit.example.org --policy policy
   eventlogger verify --database --policy policy
   eventlogger verify --database --tenant default --json
 
 What is checked:
   RECEIPT     what was recorded, where in the log, and that the log's key has signed it; the service may be gone
+  BUNDLE      the same of every event of an export with format=bundle; not that nothing was left out
   --database  every entry, what it commits to, the searchable copy of event_data, redactions, tiles, head,
               registered keys and stored checkpoints
   --url       every entry and tile against the signed checkpoint; content stays with the server
@@ -49,7 +56,7 @@ Exit codes:
   6  something is not as it was recorded: the findings say what, and who could have done it
   7  nothing wrong was found, but not everything could be checked";
 
-/// Check a receipt, a whole log in the database, or that of a running server
+/// Check a receipt, an exported bundle, a whole log in the database, or that of a running server
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Command {
@@ -62,7 +69,7 @@ pub struct Command {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct What {
-    /// A receipt, or the whole answer with it; - for standard input
+    /// A receipt, the whole answer with it, or an exported bundle; - for standard input
     receipt: Option<PathBuf>,
     /// Check logs in the configured database; changes nothing that is recorded
     #[arg(long)]
@@ -104,11 +111,32 @@ struct Options {
 impl Command {
     pub fn run(self, file: Option<&Path>) -> Result<(), Failure> {
         match self.what {
-            What { receipt: Some(receipt), .. } => receipt::run(&receipt, &self.options),
+            What { receipt: Some(file), .. } => offline(&file, &self.options),
             What { url: Some(url), .. } => server::run(&url, &self.options),
             _ => database::run(&self.options, file),
         }
     }
+}
+
+/// A receipt or a bundle: the first line tells.
+fn offline(file: &Path, options: &Options) -> Result<(), Failure> {
+    let unreadable = |error: io::Error| Failure::Input(anyhow!("cannot read {}: {error}", file.display()));
+    let mut input: Box<dyn BufRead> = match file == Path::new("-") {
+        true => Box::new(io::stdin().lock()),
+        false => Box::new(BufReader::new(fs::File::open(file).map_err(unreadable)?)),
+    };
+    let mut first = Vec::new();
+    input.read_until(b'\n', &mut first).map_err(unreadable)?;
+    if first.starts_with(&GZIP) || first.starts_with(&ZSTD) {
+        let file = file.display();
+        return Err(Failure::Input(anyhow!("{file} is compressed: unpack it into `eventlogger verify -`")));
+    }
+    let line = std::str::from_utf8(&first);
+    if let Some(verified) = line.ok().and_then(|line| bundle::run(file, line, &mut input, options)) {
+        return verified;
+    }
+    input.read_to_end(&mut first).map_err(unreadable)?;
+    receipt::run(file, first, options)
 }
 
 fn policy_of(vkey: &str) -> Result<Policy, String> {

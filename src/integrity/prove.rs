@@ -70,13 +70,24 @@ impl Integrity {
     /// Where these entries are in the log, against its current checkpoint.
     pub async fn prove(&self, tenant: &Tenant, seqs: &[u64]) -> Result<Proved, ProveError> {
         let head = self.checkpoint(tenant).await?;
+        let paths = self.paths(tenant, head.size, seqs).await?;
+        Ok(Proved { head, paths })
+    }
+
+    /// Where these entries are in the log of `size` entries, which it has.
+    pub async fn paths(
+        &self,
+        tenant: &Tenant,
+        size: u64,
+        seqs: &[u64],
+    ) -> Result<Vec<Vec<Hash>>, ProveError> {
         let mut paths = Vec::with_capacity(seqs.len());
         for seqs in seqs.chunks(PATHS_AT_ONCE) {
-            let nodes: Option<Vec<_>> = seqs.iter().map(|&seq| inclusion_nodes(seq, head.size)).collect();
-            let nodes = nodes.ok_or(ProveError::Beyond { size: head.size })?;
-            paths.extend(bounded(&self.store.query, self.hashes(tenant.id, head.size, &nodes)).await?);
+            let nodes: Option<Vec<_>> = seqs.iter().map(|&seq| inclusion_nodes(seq, size)).collect();
+            let nodes = nodes.ok_or(ProveError::Beyond { size })?;
+            paths.extend(bounded(&self.store.query, self.hashes(tenant.id, size, &nodes)).await?);
         }
-        Ok(Proved { head, paths })
+        Ok(paths)
     }
 
     async fn hashes(

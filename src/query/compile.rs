@@ -72,7 +72,7 @@ pub struct Quota {
 /// A page, newest first, in whatever way the planner thinks best: for searches of which an index gives the order.
 pub fn page(tenant_id: i32, search: &Search, after: Option<Position>, quota: Quota) -> Sql {
     let mut sql = Sql::default();
-    on_a_page(&mut sql, search.sort, quota, |sql| {
+    on_a_page(&mut sql, search, quota, |sql| {
         sql.push("SELECT ").push(COLUMNS).push(", ").push(BYTES).push(" FROM events WHERE ");
         scope(sql, tenant_id, search, after);
         conjunct(sql, &search.filter);
@@ -83,13 +83,10 @@ pub fn page(tenant_id: i32, search: &Search, after: Option<Position>, quota: Quo
 /// The events of a page among the next `rows` of the log, so that what it costs is bounded whatever the filter.
 pub fn walk(tenant_id: i32, search: &Search, after: Option<Position>, quota: Quota, rows: i64) -> Sql {
     let mut sql = Sql::default();
-    on_a_page(&mut sql, search.sort, quota, |sql| {
+    on_a_page(&mut sql, search, quota, |sql| {
         sql.push("SELECT ").push(COLUMNS).push(", ").push(BYTES).push(" FROM (SELECT * FROM events WHERE ");
         scope(sql, tenant_id, search, after);
-        sql.push(Order::of(search.sort).descending)
-            .push(" LIMIT ")
-            .bind(Bind::Int8(rows))
-            .push(") c WHERE TRUE");
+        sql.push(Order::of(search).clause).push(" LIMIT ").bind(Bind::Int8(rows)).push(") c WHERE TRUE");
         conjunct(sql, &search.filter);
     });
     sql
@@ -98,14 +95,14 @@ pub fn walk(tenant_id: i32, search: &Search, after: Option<Position>, quota: Quo
 /// The events of a page among all that match: what it costs grows with how many that are, wherever they lie. The keys
 /// come first, behind a fence, or the planner would rather walk through everything for the first few.
 pub fn fence(tenant_id: i32, search: &Search, after: Option<Position>, quota: Quota) -> Sql {
-    let order = Order::of(search.sort);
+    let order = Order::of(search);
     let mut sql = Sql::default();
     sql.push("WITH matching AS MATERIALIZED (SELECT received_at, \"timestamp\", seq FROM events WHERE ");
     scope(&mut sql, tenant_id, search, after);
     conjunct(&mut sql, &search.filter);
-    sql.push("), keys AS (SELECT received_at, seq FROM matching").push(order.descending);
+    sql.push("), keys AS (SELECT received_at, seq FROM matching").push(order.clause);
     sql.push(" LIMIT ").bind(Bind::Int8(quota.events + 1)).push(") ");
-    on_a_page(&mut sql, search.sort, quota, |sql| {
+    on_a_page(&mut sql, search, quota, |sql| {
         sql.push("SELECT ").push(COLUMNS_OF_E).push(", ").push(BYTES);
         sql.push(" FROM keys k JOIN events e ON e.tenant_id = ").bind(Bind::Int4(tenant_id));
         sql.push(" AND e.received_at = k.received_at AND e.seq = k.seq");
@@ -124,27 +121,27 @@ pub fn matching(tenant_id: i32, search: &Search, after: Option<Position>) -> Sql
 
 /// The last of the next `rows` of the log: `at` and `seq`; nothing if there are not so many.
 pub fn last_walked(tenant_id: i32, search: &Search, after: Option<Position>, rows: i64) -> Sql {
-    let order = Order::of(search.sort);
+    let order = Order::of(search);
     let mut sql = Sql::default();
     sql.push("SELECT ").push(order.column).push(" AS at, seq FROM events WHERE ");
     scope(&mut sql, tenant_id, search, after);
-    sql.push(order.descending).push(" OFFSET ").bind(Bind::Int8(rows - 1)).push(" LIMIT 1");
+    sql.push(order.clause).push(" OFFSET ").bind(Bind::Int8(rows - 1)).push(" LIMIT 1");
     sql
 }
 
 /// Besides the events' columns each row has `found`: how many rows there were, up to one more than the quota, before
 /// the page was cut to its size. Window and outer filter see row headers only: a large payload stays in its TOAST
 /// table until its row is known to be on the page.
-fn on_a_page(sql: &mut Sql, sort: Sort, quota: Quota, candidates: impl FnOnce(&mut Sql)) {
-    let order = Order::of(sort);
+fn on_a_page(sql: &mut Sql, search: &Search, quota: Quota, candidates: impl FnOnce(&mut Sql)) {
+    let order = Order::of(search);
     sql.push("SELECT p.* FROM (SELECT w.*, count(*) OVER () AS found, row_number() OVER page AS place, ")
         .push("sum(w.bytes) OVER page AS running FROM (");
     candidates(sql);
-    sql.push(order.descending).push(" LIMIT ").bind(Bind::Int8(quota.events + 1)).push(") w ");
-    sql.push("WINDOW page AS (").push(order.descending).push(" ROWS UNBOUNDED PRECEDING)) p ");
+    sql.push(order.clause).push(" LIMIT ").bind(Bind::Int8(quota.events + 1)).push(") w ");
+    sql.push("WINDOW page AS (").push(order.clause).push(" ROWS UNBOUNDED PRECEDING)) p ");
     sql.push("WHERE p.place <= ").bind(Bind::Int8(quota.events));
     sql.push(" AND (p.place = 1 OR p.running <= ").bind(Bind::Int8(quota.bytes)).push(")");
-    sql.push(order.descending);
+    sql.push(order.clause);
 }
 
 const COLUMNS: &str = "seq, id, received_at, kind, level, event_type, user_identity, \"timestamp\", source, outcome, \
@@ -163,24 +160,31 @@ fn scope(sql: &mut Sql, tenant_id: i32, search: &Search, after: Option<Position>
         sql.push(" AND \"timestamp\" IS NOT NULL");
     }
     if let Some(position) = after {
-        resume(sql, Order::of(search.sort), position);
+        resume(sql, Order::of(search), position);
     }
 }
 
 struct Order {
     column: &'static str,
-    descending: &'static str,
+    clause: &'static str,
+    /// What comes after a position: at that time or later in the order, and behind it.
+    at: &'static str,
+    behind: &'static str,
 }
 
 impl Order {
-    fn of(sort: Sort) -> Self {
-        match sort {
+    fn of(search: &Search) -> Self {
+        let (column, newest, oldest) = match search.sort {
             Sort::ReceivedAt => {
-                Self { column: "received_at", descending: " ORDER BY received_at DESC, seq DESC" }
+                ("received_at", " ORDER BY received_at DESC, seq DESC", " ORDER BY received_at, seq")
             }
             Sort::Timestamp => {
-                Self { column: "\"timestamp\"", descending: " ORDER BY \"timestamp\" DESC, seq DESC" }
+                ("\"timestamp\"", " ORDER BY \"timestamp\" DESC, seq DESC", " ORDER BY \"timestamp\", seq")
             }
+        };
+        match search.oldest_first {
+            false => Self { column, clause: newest, at: " <= ", behind: ", seq) < (" },
+            true => Self { column, clause: oldest, at: " >= ", behind: ", seq) > (" },
         }
     }
 }
@@ -197,8 +201,8 @@ fn bounds(sql: &mut Sql, column: &'static str, bounds: Bounds) {
 /// The row comparison is what the index can start from; the plain one is what prunes partitions.
 fn resume(sql: &mut Sql, order: Order, position: Position) {
     let at = || Bind::Time(position.at);
-    sql.push(" AND ").push(order.column).push(" <= ").bind(at());
-    sql.push(" AND (").push(order.column).push(", seq) < (").bind(at()).push(", ");
+    sql.push(" AND ").push(order.column).push(order.at).bind(at());
+    sql.push(" AND (").push(order.column).push(order.behind).bind(at()).push(", ");
     sql.bind(Bind::Int8(position.seq)).push(")");
 }
 

@@ -41,6 +41,11 @@ impl<'a> Subject<'a> {
         }
     }
 
+    /// What a path leads to, as JSON texts.
+    pub fn values(&self, path: &[Seg]) -> Vec<&str> {
+        self.projection.as_deref().map_or_else(Vec::new, |data| follow(data, path))
+    }
+
     fn column(&self, field: Field) -> Option<Typed> {
         let event = self.event;
         let text = |text: &str| Some(Typed::Text(text.to_owned()));

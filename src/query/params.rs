@@ -2,7 +2,7 @@
 //!
 //! The operator stands on the key, so that `key=value` is a literal whatever somebody typed as the value.
 
-use super::ast::Filter;
+use super::ast::{Filter, Path};
 use super::op::Op;
 use super::operand::Operand;
 use super::settings::{Setting, Settings};
@@ -43,6 +43,34 @@ fn condition(name: &str, value: &str) -> Result<Filter, Complaint> {
         _ => operand::compare(path, op, Operand::of_text(value)),
     }
     .map_err(Complaint::about_the_value)
+}
+
+/// The columns of a table: names between commas, each as it was written.
+pub fn columns(text: &str) -> Result<Vec<(String, Path)>, Vec<Fault>> {
+    let column = |name: &str| match path::parse(name) {
+        Ok(path) => Ok((name.to_owned(), path)),
+        Err(complaint) => Err(vec![complaint.at(parameter("columns"))]),
+    };
+    split_names(text).into_iter().map(column).collect()
+}
+
+/// A comma in a quoted key is part of it.
+fn split_names(text: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    let mut rest = text;
+    loop {
+        let end = path::length(rest).unwrap_or_else(|| rest.find(',').unwrap_or(rest.len()));
+        match rest[end..].find(',') {
+            Some(comma) => {
+                names.push(&rest[..end + comma]);
+                rest = &rest[end + comma + 1..];
+            }
+            None => {
+                names.push(rest);
+                return names;
+            }
+        }
+    }
 }
 
 /// Values between commas. One with a comma in it is quoted.

@@ -1,6 +1,6 @@
 //! A search: what to match, over which times, in which order, how much of it.
 
-use super::ast::{Filter, Test, Typed};
+use super::ast::{Filter, Test, Than, Typed};
 use crate::event::{Event, Field, Timestamp};
 
 pub const DEFAULT_LIMIT: u16 = 50;
@@ -13,6 +13,8 @@ pub struct Search {
     pub timestamp: Bounds,
     pub received_at: Bounds,
     pub sort: Sort,
+    /// As exports are written; pages are newest first.
+    pub oldest_first: bool,
     /// 1 to [`MAX_LIMIT`].
     pub limit: u16,
     pub cursor: Option<String>,
@@ -82,6 +84,7 @@ impl Search {
             timestamp: Bounds::default(),
             received_at: Bounds::default(),
             sort: Sort::default(),
+            oldest_first: false,
             limit: DEFAULT_LIMIT,
             cursor: None,
             is_interpreted: false,
@@ -96,6 +99,10 @@ impl Search {
         };
         let one = |test: &Test<Typed>| matches!(test, Test::AnyOf(values) if values.len() == 1);
         match conditions {
+            // An export has nothing but its end.
+            [Filter::Column { field: Field::Seq, test: Test::Than(..) }] if self.sort == Sort::ReceivedAt => {
+                self.timestamp == Bounds::default()
+            }
             [] if self.sort == Sort::ReceivedAt => self.timestamp == Bounds::default(),
             [] => self.received_at == Bounds::default(),
             [Filter::Column { field: Field::Id | Field::Seq, test }] => one(test),
@@ -104,6 +111,20 @@ impl Search {
             }
             _ => false,
         }
+    }
+
+    /// The same, of what the log had when it was of that size.
+    pub fn within(mut self, size: u64) -> Self {
+        let end = Typed::Seq(i64::try_from(size).unwrap_or(i64::MAX));
+        let within = Filter::Column { field: Field::Seq, test: Test::Than(Than::Less, end) };
+        self.filter = match self.filter {
+            Filter::And(mut all) => {
+                all.push(within);
+                Filter::And(all)
+            }
+            filter => Filter::And(vec![filter, within]),
+        };
+        self
     }
 
     /// What a cursor must never be moved to another of: filter and times, canonically.

@@ -5,6 +5,7 @@ pub mod bootstrap;
 pub mod checkpoints;
 mod connect;
 pub mod events;
+pub mod evidence;
 pub mod idempotency;
 pub mod log;
 pub mod log_keys;

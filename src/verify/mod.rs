@@ -4,6 +4,7 @@
 //! signed. What does not hold is a [`Finding`].
 
 mod awaiting;
+pub mod bundle;
 mod findings;
 mod jsonb;
 pub mod log;

@@ -98,7 +98,7 @@ impl Receipt {
         if let Some(event) = submitted.event {
             findings.check_event(&entry, &self.envelope, event);
         }
-        let (checkpoint, signed) = match self.open(trust) {
+        let (checkpoint, signed) = match open_checkpoint(&self.checkpoint, trust) {
             Ok(opened) => opened,
             Err(what) => {
                 findings.add(what);
@@ -116,21 +116,19 @@ impl Receipt {
         let envelope = self.envelope.clone();
         Ok(Ok(Checked { entry, envelope, checkpoint, signed, payload_compared }))
     }
+}
 
-    /// The checkpoint; without a pinned key, only its text.
-    fn open(&self, trust: Trust<'_>) -> Result<(Checkpoint, bool), String> {
-        match trust {
-            Some(policy) => {
-                let verified =
-                    policy.check(&self.checkpoint).map_err(|error| format!("the checkpoint: {error}"))?;
-                Ok((verified.checkpoint, true))
-            }
-            None => {
-                let (text, _) =
-                    self.checkpoint.split_once("\n\n").ok_or("the checkpoint is no signed note")?;
-                let checkpoint = Checkpoint::parse(&format!("{text}\n"));
-                Ok((checkpoint.map_err(|error| format!("the checkpoint: {error}"))?, false))
-            }
+/// A checkpoint, and whether a pinned key has signed it; without one, only its text is read.
+pub(super) fn open_checkpoint(note: &str, trust: Trust<'_>) -> Result<(Checkpoint, bool), String> {
+    match trust {
+        Some(policy) => {
+            let verified = policy.check(note).map_err(|error| format!("the checkpoint: {error}"))?;
+            Ok((verified.checkpoint, true))
+        }
+        None => {
+            let (text, _) = note.split_once("\n\n").ok_or("the checkpoint is no signed note")?;
+            let checkpoint = Checkpoint::parse(&format!("{text}\n"));
+            Ok((checkpoint.map_err(|error| format!("the checkpoint: {error}"))?, false))
         }
     }
 }

@@ -63,6 +63,7 @@ fn probes(operation: &str) -> Vec<Probe> {
             probe(Cursor, "/events/query?limit=1&cursor={}", 400),
             probe(Event, "/events/query?id={}", 200),
         ],
+        "export_events" => vec![probe(Event, "/events/export?format=csv&columns=seq&id={}", 200)],
         "search_events" => vec![
             with_body(probe(Cursor, "/events/query", 400), r#"{"limit": 1, "cursor": "{}"}"#),
             with_body(probe(Event, "/events/query", 200), r#"{"filter": {"field": "id", "value": "{}"}}"#),

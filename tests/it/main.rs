@@ -38,6 +38,7 @@ mod differential;
 mod docs_page;
 mod epochs;
 mod escalation;
+mod exporting;
 mod faults;
 mod front_door;
 mod hostile_text;
@@ -91,6 +92,7 @@ fn main() -> ExitCode {
         epochs::trials(&world),
         key_change::trials(&world),
         escalation::trials(&world),
+        exporting::trials(&world),
         faults::trials(&world),
         front_door::trials(&world),
         hostile_text::trials(&world),

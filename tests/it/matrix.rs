@@ -46,7 +46,7 @@ fn recipe(operation: &str, things: &Things) -> (Option<String>, u16) {
     let Things { user, .. } = things;
     let object = |value: serde_json::Value| Some(value.to_string());
     match operation {
-        "list_events" | "query_events" | "get_event" | "get_event_payload" => (None, 200),
+        "list_events" | "query_events" | "get_event" | "get_event_payload" | "export_events" => (None, 200),
         "list_users" | "get_user" | "list_tokens" | "get_token" | "list_tenants" | "get_tenant" => {
             (None, 200)
         }

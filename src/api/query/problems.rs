@@ -7,7 +7,7 @@ use crate::query::cursor::CursorError;
 use crate::query::{self, MAX_BODY_BYTES, Origin};
 use crate::store::events::ReadError;
 
-pub(super) fn invalid_query(faults: &[query::Fault]) -> Problem {
+pub(in crate::api) fn invalid_query(faults: &[query::Fault]) -> Problem {
     let detail = match faults {
         [fault] => format!("The search was not understood: {fault}."),
         _ => format!("The search was not understood: {} faults, listed in `errors`.", faults.len()),

@@ -10,11 +10,11 @@ use super::{Options, read};
 use crate::event::{Invalid, NewEvent, parse_event};
 use crate::verify::receipt::{Checked, Receipt, Submitted};
 
-pub(super) fn run(file: &Path, options: &Options) -> Result<(), Failure> {
+pub(super) fn run(file: &Path, text: Vec<u8>, options: &Options) -> Result<(), Failure> {
     let policy = options.policy()?;
     let unusable =
         |file: &Path, error: &dyn std::fmt::Display| Failure::Input(anyhow!("{}: {error}", file.display()));
-    let text = String::from_utf8(read(file)?).map_err(|_| unusable(file, &"this is no text"))?;
+    let text = String::from_utf8(text).map_err(|_| unusable(file, &"this is no text"))?;
     let receipt = Receipt::parse(&text).map_err(|error| unusable(file, &error))?;
     let event = options.event.as_deref().map(event_of).transpose()?;
     let payload = options.payload.as_deref().map(read).transpose()?;
