@@ -4,6 +4,7 @@ mod arguments;
 mod bench;
 mod config;
 mod epoch;
+mod export;
 mod key;
 mod migrate;
 mod openapi;
@@ -14,6 +15,7 @@ pub mod tenant;
 pub mod token;
 pub mod user;
 mod verify;
+mod watch;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -69,6 +71,7 @@ enum Command {
     #[command(subcommand)]
     Key(key::Command),
     Openapi(openapi::Command),
+    Export(export::Command),
     Verify(verify::Command),
     Sample(sample::Command),
     Bench(bench::Command),
@@ -89,6 +92,7 @@ impl Command {
             Self::Epoch(command) => command.run(file),
             Self::Key(command) => command.run(file),
             Self::Openapi(command) => command.run(),
+            Self::Export(command) => command.run(),
             Self::Verify(command) => command.run(file),
             Self::Sample(command) => command.run(file),
             Self::Bench(command) => command.run(),

@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use futures_util::{Stream, TryStreamExt};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyDataStream, BodyExt, Empty, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::crypto::aws_lc_rs;
@@ -22,6 +24,8 @@ use tokio_rustls::TlsConnector;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest explanation that is read.
+const PROBLEM_MAX_BYTES: usize = 1 << 16;
 /// How often something is asked for that is refused for the moment, or whose connection broke.
 const TRIES: u32 = 4;
 const WAIT: Duration = Duration::from_millis(500);
@@ -40,6 +44,8 @@ pub enum ClientError {
     Unreachable { server: String, reason: String },
     #[error("{server} does not answer {path} properly: {reason}")]
     Broken { server: String, path: String, reason: String },
+    #[error("{detail}")]
+    Answered { detail: String },
     #[error("{server} answers {status} to {path}{hint}")]
     Refused { server: String, path: String, status: StatusCode, hint: &'static str },
 }
@@ -123,6 +129,26 @@ impl Client {
         }
     }
 
+    /// The body of a success, however long, in the pieces in which it comes. It is asked for once.
+    pub async fn stream(
+        &self,
+        path: &str,
+    ) -> Result<impl Stream<Item = Result<Bytes, ClientError>> + use<>, ClientError> {
+        let mut sender = self.connect().await?;
+        let answered = timeout(ANSWER_TIMEOUT, self.send(&mut sender, path)).await;
+        let late = || self.broken(path, "it takes too long".to_owned());
+        let (head, body) = answered.unwrap_or_else(|_| Err(late()))?.into_parts();
+        if head.status != StatusCode::OK {
+            let body = Limited::new(body, PROBLEM_MAX_BYTES).collect().await;
+            let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+            return Err(self.unanswered(path, head.status, &body));
+        }
+        let (server, path) = (self.server.clone(), path.to_owned());
+        let broken =
+            move |reason: String| ClientError::Broken { server: server.clone(), path: path.clone(), reason };
+        Ok(BodyDataStream::new(body).map_err(move |error| broken(error.to_string())))
+    }
+
     fn judged(&self, path: &str, answer: Answer) -> Result<Answer, ClientError> {
         let hint = match answer.status {
             StatusCode::OK | StatusCode::NOT_FOUND => return Ok(answer),
@@ -141,26 +167,48 @@ impl Client {
             Some(sender) => sender,
             None => self.connect().await?,
         };
-        let broken = |reason: String| {
-            let (server, path) = (self.server.clone(), path.to_owned());
-            ClientError::Broken { server, path, reason }
+        let exchange = async {
+            let (head, body) = self.send(&mut sender, path).await?.into_parts();
+            let body = Limited::new(body, limit).collect().await;
+            let body = body.map_err(|error| self.broken(path, error.to_string()))?;
+            Ok(Answer { status: head.status, body: body.to_bytes() })
         };
+        let answer = timeout(ANSWER_TIMEOUT, exchange).await;
+        let answer = answer.unwrap_or_else(|_| Err(self.broken(path, "it takes too long".to_owned())))?;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+        Ok(answer)
+    }
+
+    async fn send(
+        &self,
+        sender: &mut SendRequest<Empty<Bytes>>,
+        path: &str,
+    ) -> Result<Response<Incoming>, ClientError> {
         let mut request =
             Request::get(format!("{}{path}", self.prefix)).header(header::HOST, &self.authority);
         if let Some(authorization) = &self.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
-        let request = request.body(Empty::new()).map_err(|error| broken(error.to_string()))?;
-        let exchange = async {
-            let (head, body) =
-                sender.send_request(request).await.map_err(|error| error.to_string())?.into_parts();
-            let body = Limited::new(body, limit).collect().await.map_err(|error| error.to_string())?;
-            Ok(Answer { status: head.status, body: body.to_bytes() })
-        };
-        let answer = timeout(ANSWER_TIMEOUT, exchange).await;
-        let answer = answer.unwrap_or_else(|_| Err("it takes too long".to_owned())).map_err(broken)?;
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
-        Ok(answer)
+        let request = request.body(Empty::new()).map_err(|error| self.broken(path, error.to_string()))?;
+        sender.send_request(request).await.map_err(|error| self.broken(path, error.to_string()))
+    }
+
+    fn broken(&self, path: &str, reason: String) -> ClientError {
+        ClientError::Broken { server: self.server.clone(), path: path.to_owned(), reason }
+    }
+
+    /// With what the server says about it.
+    fn unanswered(&self, path: &str, status: StatusCode, body: &[u8]) -> ClientError {
+        let problem: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+        match problem.as_ref().and_then(|problem| problem["detail"].as_str()) {
+            Some(detail) if status.is_client_error() && status != StatusCode::UNAUTHORIZED => {
+                ClientError::Answered { detail: detail.to_owned() }
+            }
+            _ => match self.judged(path, Answer { status, body: Bytes::new() }) {
+                Err(error) => error,
+                Ok(_) => self.broken(path, format!("it answers {status}")),
+            },
+        }
     }
 
     async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>, ClientError> {

@@ -35,12 +35,12 @@ impl Progress {
         (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
     }
 
-    fn begin(&self, total: u64) {
+    pub fn begin(&self, total: u64) {
         self.done.store(0, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
     }
 
-    fn set(&self, done: u64) {
+    pub fn set(&self, done: u64) {
         self.done.store(done, Ordering::Relaxed);
     }
 }

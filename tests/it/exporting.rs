@@ -5,13 +5,15 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use eventlogger::tlog::SigningKey;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::evidence::open;
-use crate::harness::{PASSWORD, Server, assert_says, event, record, tests, vkey};
+use crate::harness::{ADMIN, PASSWORD, Server, assert_says, event, record, tests, vkey};
 
 tests![
     an_export_has_everything_in_order_and_a_manifest,
@@ -22,6 +24,8 @@ tests![
     a_bundle_that_was_changed_is_found_out,
     a_compressed_export_is_the_same,
     what_an_export_cannot_do_is_said,
+    a_client_that_leaves_ends_its_export_and_that_is_recorded,
+    the_command_saves_what_is_whole,
 ];
 
 fn lines(text: &str) -> Vec<Value> {
@@ -253,4 +257,60 @@ async fn what_an_export_cannot_do_is_said(server: Arc<Server>) {
         let problem = server.client.get(&format!("/events/export?{query}")).send().await.problem(400, code);
         assert_eq!(problem["errors"][0]["parameter"], parameter, "{query}: {problem:#}");
     }
+}
+
+async fn a_client_that_leaves_ends_its_export_and_that_is_recorded(server: Arc<Server>) {
+    // More than the sockets between hold.
+    let long = json!({"event_type": "t", "user_identity": "u", "event_data": "x".repeat(50_000)}).to_string();
+    for _ in 0..10 {
+        let items = vec![long.as_str(); 60].join(",");
+        server.client.post("/events/batch?receipt=none").json(format!("[{items}]")).send().await.json(201);
+    }
+    let mut connection = tokio::net::TcpStream::connect(server.client.address()).await.unwrap();
+    let login = STANDARD.encode(format!("{ADMIN}:{PASSWORD}"));
+    let request = format!("GET /events/export HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {login}\r\n\r\n");
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut some = vec![0; 100_000];
+    connection.read_exact(&mut some).await.unwrap();
+    drop(connection);
+    let ended = loop {
+        let page = server.client.get("/events?event_type=eventlogger.exported").send().await.json(200);
+        match page["events"].get(0) {
+            Some(event) => break event.clone(),
+            None => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+        }
+    };
+    assert_eq!(
+        (&ended["outcome"], &ended["event_data"]["error"]),
+        (&json!("failure"), &json!("the client went away"))
+    );
+    assert!(ended["event_data"]["count"].as_u64() < Some(600), "{ended:#}");
+    assert!(ended["event_data"]["sha256"].is_null());
+}
+
+async fn the_command_saves_what_is_whole(server: Arc<Server>) {
+    record_numbered(&server, 6_000).await;
+    let folder = tempfile::tempdir().unwrap();
+    let run = async |out: &str, arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_eventlogger"));
+        command.arg("export").arg("--url").arg(format!("http://{}", server.client.address()));
+        command.arg("--out").arg(folder.path().join(out)).args(arguments);
+        command.env("EVENTLOGGER_USER", ADMIN).env("EVENTLOGGER_PASSWORD", PASSWORD);
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    };
+    assert_says(&run("all.ndjson", &[]).await, 0, "6000 events, ");
+    assert!(!folder.path().join("all.ndjson.part").exists());
+    assert_says(&run("all.ndjson", &[]).await, 3, "is there already");
+    assert_says(&run("one", &["--format", "bundle", "n:gte=5990", "q=level:warn"]).await, 0, "5 events, ");
+    let bundle = fs::read_to_string(folder.path().join("one")).unwrap();
+    assert_says(&verify(&bundle, &["--key", &vkey(&server).await]).await, 0, "5, each as it was recorded");
+    assert_says(
+        &run("t.csv", &["--format", "csv", "--columns", "seq,event_data.n", "n=7"]).await,
+        0,
+        "2 lines, ",
+    );
+    assert_eq!(fs::read_to_string(folder.path().join("t.csv")).unwrap(), "seq,event_data.n\r\n7,7\r\n");
+    assert_says(&run("x", &["level=wrn"]).await, 4, "did you mean WARN?");
+    assert_says(&run("x", &["level"]).await, 2, "NAME=VALUE");
+    assert_says(&run("x/y", &[]).await, 3, "cannot write");
 }

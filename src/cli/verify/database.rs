@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use super::show::{self, Watch};
+use super::show;
 use super::{Failure, Kept, Options};
 use crate::app::{self, Database};
 use crate::auth::Tenant;
 use crate::cli::arguments::require_tenant;
 use crate::cli::block_on;
+use crate::cli::watch::Watch;
 use crate::config::{Client, Config, Log};
 use crate::store::principals::list_tenants;
 use crate::telemetry;

@@ -1,9 +1,10 @@
 //! `eventlogger verify --url`
 
-use super::show::{self, Watch};
+use super::show;
 use super::{Failure, Kept, Options};
 use crate::auth::DEFAULT_TENANT;
 use crate::cli::block_on;
+use crate::cli::watch::Watch;
 use crate::config::{Client, Secret};
 use crate::walk::client::{self, ClientError};
 use crate::walk::server;
