@@ -85,6 +85,7 @@ expect_soon "the old one does not" '*401' ask admin:secret /events
 
 run_shell_blocks README.md
 run_shell_blocks docs/MIGRATING.md
+run_shell_blocks docs/QUERY.md
 
 ./deploy.sh down || fail "down"
 expect "down leaves nothing running" '*is not running*' "$(./deploy.sh status || true)"

@@ -113,6 +113,15 @@ impl Filter {
         }
     }
 
+    /// How many levels it has, as JSON.
+    pub fn depth(&self) -> usize {
+        match self {
+            Self::And(all) | Self::Or(all) => 1 + all.iter().map(Self::depth).max().unwrap_or(0),
+            Self::Not(inner) => 1 + inner.depth(),
+            Self::Column { .. } | Self::Data { .. } | Self::Text(_) => 1,
+        }
+    }
+
     pub(super) fn not(self) -> Self {
         Self::Not(Box::new(self))
     }

@@ -7,7 +7,7 @@ use super::ast::{Filter, Path, Pattern};
 use super::op::Op;
 use super::operand::Operand;
 use super::settings::{Setting, Settings};
-use super::{Complaint, Fault, MAX_BODY_BYTES, MAX_DEPTH, Origin, Search, check_leaves, operand, path};
+use super::{Complaint, Fault, MAX_BODY_BYTES, MAX_DEPTH, Origin, Search, check_filter, operand, path};
 use crate::event::nearest_name;
 use crate::json::{self, SyntaxError};
 
@@ -19,7 +19,7 @@ pub fn parse(body: &[u8]) -> Result<Search, Vec<Fault>> {
     let body = checked(body).map_err(|error| vec![malformed(&error).at(pointer(""))])?;
     let mut reader = Reader { faults: Vec::new() };
     let search = reader.search(body);
-    reader.note(check_leaves(&search.filter), "/filter");
+    reader.note(check_filter(&search.filter), "/filter");
     if reader.faults.is_empty() { Ok(search) } else { Err(reader.faults) }
 }
 
@@ -50,7 +50,7 @@ impl Reader {
 
     fn filter(&mut self, raw: &str, at: &str, depth: usize) -> Option<Filter> {
         if depth > MAX_DEPTH {
-            let complaint = Complaint::new(format!("nested deeper than {MAX_DEPTH} levels"));
+            let complaint = Complaint::new(super::too_deep());
             return self.note(Err(complaint), at);
         }
         let members = self.members(raw, at);
@@ -88,6 +88,11 @@ impl Reader {
     }
 
     fn comparison(&mut self, members: &[(String, &str)], at: &str) -> Option<Filter> {
+        if let Some((name, _)) = members.iter().find(|(name, _)| ALONE.contains(&name.as_str())) {
+            let complaint = Complaint::new(format!("`{name}` stands alone, with no member beside it"))
+                .hint(r#"{"and": [first, second]} joins conditions"#);
+            return self.note(Err(complaint), &child(at, name));
+        }
         let (mut path, mut op, mut value) = (None, Some(Op::Eq), None);
         for (name, raw) in members {
             let at = child(at, name);
@@ -96,7 +101,7 @@ impl Reader {
                 "op" => op = self.note(string(raw).and_then(|name| Op::parse(&name)), &at),
                 "value" => value = Some(*raw),
                 _ => {
-                    let known = ["field", "op", "value", "and", "or", "not", "text"];
+                    let known = ["field", "op", "value"].into_iter().chain(ALONE);
                     self.note::<()>(Err(unknown_member(name, known)), &at);
                 }
             }
@@ -155,6 +160,8 @@ impl Reader {
     }
 }
 
+/// What a filter has instead of a comparison.
+const ALONE: [&str; 4] = ["and", "or", "not", "text"];
 const EXAMPLE: &str = r#"{"field": "event_data.amount", "op": "eq", "value": 100}"#;
 
 fn field(raw: &str) -> Result<Path, Complaint> {

@@ -120,9 +120,17 @@ impl Complaint {
     }
 }
 
-fn check_leaves(filter: &Filter) -> Result<(), Complaint> {
-    match filter.leaves() {
-        0..=MAX_LEAVES => Ok(()),
-        leaves => Err(Complaint::new(format!("{leaves} conditions; at most {MAX_LEAVES} are allowed"))),
+fn too_deep() -> String {
+    format!("nested deeper than {MAX_DEPTH} levels")
+}
+
+/// Of the whole: each of its parts has been found small enough.
+fn check_filter(filter: &Filter) -> Result<(), Complaint> {
+    match (filter.leaves(), filter.depth()) {
+        (leaves, _) if leaves > MAX_LEAVES => {
+            Err(Complaint::new(format!("{leaves} conditions; at most {MAX_LEAVES} are allowed")))
+        }
+        (_, depth) if depth > MAX_DEPTH => Err(Complaint::new(too_deep())),
+        _ => Ok(()),
     }
 }

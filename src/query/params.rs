@@ -6,7 +6,7 @@ use super::ast::{Filter, Path};
 use super::op::Op;
 use super::operand::Operand;
 use super::settings::{Setting, Settings};
-use super::{Complaint, Fault, MAX_URL_BYTES, Origin, Search, check_leaves, operand, path};
+use super::{Complaint, Fault, MAX_URL_BYTES, Origin, Search, check_filter, operand, path};
 
 /// Reserved since v1 for what is to come; silently searching `event_data.fields` would be worse than refusing.
 const NOT_YET: [&str; 3] = ["fields", "count", "skip"];
@@ -26,7 +26,7 @@ pub fn parse(pairs: &[(String, String)]) -> Result<Search, Vec<Fault>> {
     }
     settings.check_bounds(|setting| parameter(setting.name()), &mut faults);
     let search = settings.search(Filter::And(leaves));
-    check_leaves(&search.filter)
+    check_filter(&search.filter)
         .err()
         .into_iter()
         .for_each(|complaint| faults.push(complaint.at(parameter(""))));

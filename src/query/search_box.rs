@@ -37,6 +37,10 @@ impl Parser<'_> {
         }
         let filter = self.any()?;
         match self.rest().chars().next() {
+            // What was understood is told in JSON, where it must not be too deep either: `a OR b c` is two levels.
+            None if filter.depth() > MAX_DEPTH => {
+                Err(Complaint::new(super::too_deep()).span(0, self.text.len()))
+            }
             None => Ok(filter),
             // Anything else would have been read.
             Some(_) => Err(self.complain("there is no ( for this )", 1)),
@@ -85,7 +89,7 @@ impl Parser<'_> {
         read: impl FnOnce(&mut Self) -> Result<Filter, Complaint>,
     ) -> Result<Filter, Complaint> {
         if self.depth + 2 > MAX_DEPTH {
-            return Err(self.complain(format!("nested deeper than {MAX_DEPTH} levels"), 1));
+            return Err(self.complain(super::too_deep(), 1));
         }
         self.depth += 1;
         let read = read(self);
@@ -105,7 +109,7 @@ impl Parser<'_> {
             self.skip_spaces();
             return filter;
         }
-        let value = self.value(false)?;
+        let value = self.value(Place::Free)?;
         let filter = match value.wild {
             Wild::Only => Ok(Filter::And(Vec::new())),
             // Text is looked for anywhere, with a * or without.
@@ -135,10 +139,16 @@ impl Parser<'_> {
     }
 
     fn comparison(&mut self, path: Path) -> Result<Filter, Complaint> {
+        match self.rest().starts_with('(') {
+            true => self.listed(path),
+            false => self.single(path, Place::Named),
+        }
+    }
+
+    fn single(&mut self, path: Path, place: Place) -> Result<Filter, Complaint> {
         match self.take_than() {
-            Some(than) => operand::compare(path, Op::Than(than), self.value(true)?.operand()?),
-            None if self.rest().starts_with('(') => self.listed(path),
-            None => wild(path, self.value(true)?),
+            Some(than) => operand::compare(path, Op::Than(than), self.value(place)?.operand()?),
+            None => wild(path, self.value(place)?),
         }
     }
 
@@ -154,38 +164,49 @@ impl Parser<'_> {
         Some(than)
     }
 
-    /// `name:(a OR b)`, `name:(a, b)`
+    /// `name:(a OR b)`, `name:(a, b)`, `name:(<5 OR >100)`
     fn listed(&mut self, path: Path) -> Result<Filter, Complaint> {
         let start = self.at;
         self.take("(");
         let mut filters = Vec::new();
         loop {
-            if self.at_end() {
+            if self.rest().is_empty() || filters.is_empty() && self.at_end() {
                 self.at = start;
                 return Err(self.complain("this list has no end, or is empty", 1));
             }
-            let mut value = self.value(true)?;
-            let comma = !value.quoted && value.text.ends_with(',');
-            if comma {
-                value.text.pop();
-            }
-            filters.push(wild(path.clone(), value)?);
+            self.check_joins_nothing()?;
+            filters.push(self.single(path.clone(), Place::Listed)?);
             self.skip_spaces();
             if self.take(")") {
                 break;
             }
-            let _ = comma || self.take(",") || self.take_word("OR");
+            let _ = self.take(",") || self.take("||") || self.take_word("OR");
         }
         Ok(if filters.len() == 1 { filters.remove(0) } else { Filter::Or(filters) })
     }
 
-    /// Up to a space or parenthesis, or in quotes.
-    fn value(&mut self, after_name: bool) -> Result<Value, Complaint> {
+    /// What joins conditions joins no values; taken for one, it would find too much.
+    fn check_joins_nothing(&self) -> Result<(), Complaint> {
+        if self.peek_word("AND") || self.peek_word("NOT") || self.rest().starts_with("&&") {
+            return Err(self
+                .complain("a list is of values, any of which will do", 0)
+                .hint("tags:a AND tags:b; in quotes it is a value"));
+        }
+        if self.peek_word("OR") || self.rest().starts_with("||") {
+            return Err(self.complain("a value is missing here", 0));
+        }
+        Ok(())
+    }
+
+    /// Up to a space or parenthesis, in a list also up to a comma; or in quotes.
+    fn value(&mut self, place: Place) -> Result<Value, Complaint> {
         let rest = self.rest();
         if rest.trim_start_matches('*').starts_with('"') {
             return self.quoted();
         }
-        let end = rest.find(|c: char| c.is_whitespace() || matches!(c, '(' | ')')).unwrap_or(rest.len());
+        let ends =
+            |c: char| c.is_whitespace() || matches!(c, '(' | ')') || c == ',' && place == Place::Listed;
+        let end = rest.find(ends).unwrap_or(rest.len());
         let word = &rest[..end];
         if let Some(quote) = word.find('"') {
             self.at += quote;
@@ -193,7 +214,9 @@ impl Parser<'_> {
                 .complain("a quote within a word", 1)
                 .hint("put all of it in quotes, and \\ before a quote inside"));
         }
-        if !after_name && let Some(hint) = meant_comparison(word) {
+        if place == Place::Free
+            && let Some(hint) = meant_comparison(word)
+        {
             return Err(self.complain("a comparison takes a colon", word.len()).hint(hint));
         }
         if word.is_empty() {
@@ -292,6 +315,14 @@ fn meant_comparison(word: &str) -> Option<String> {
         _ => return None,
     };
     Some(format!("{meant} compares; in quotes it is text"))
+}
+
+/// Where a value stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Free,
+    Named,
+    Listed,
 }
 
 /// Where a value goes on.

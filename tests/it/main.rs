@@ -49,6 +49,7 @@ mod offline;
 mod operators;
 mod pages;
 mod query;
+mod query_docs;
 mod reading;
 mod recording;
 mod redaction;
@@ -103,6 +104,7 @@ fn main() -> ExitCode {
         operators::trials(&world),
         pages::trials(&world),
         query::trials(&world),
+        query_docs::trials(&world),
         reading::trials(&world),
         redaction::trials(&world),
         recording::trials(&world),

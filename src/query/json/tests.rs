@@ -154,9 +154,25 @@ fn depth_and_number_of_conditions_are_limited() {
     };
     assert!(parse(nested(16).as_bytes()).is_ok());
     assert!(understood(&nested(17)).ends_with("nested deeper than 16 levels"));
+    let with_q = |depth: usize| nested(depth).replacen('{', r#"{"q": "NOT (a OR b c)", "#, 1);
+    assert!(parse(with_q(16).as_bytes()).is_ok());
+    let negated = with_q(15).replace(r#""filter": "#, r#""filter": {"not":"#) + "}";
+    assert_eq!(understood(&negated), "body /filter: nested deeper than 16 levels", "q stands beside it");
     let wide = |count: usize| {
         format!(r#"{{"filter": {{"and": [{}]}}}}"#, vec![r#"{"field":"a","value":1}"#; count].join(","))
     };
     assert!(parse(wide(64).as_bytes()).is_ok());
     check(&wide(65), "body /filter: 65 conditions; at most 64 are allowed");
+}
+
+#[test]
+fn what_joins_conditions_stands_alone() {
+    check(
+        r#"{"filter": {"and": [], "or": []}}"#,
+        "body /filter/and: `and` stands alone, with no member beside it ({\"and\": [first, second]} joins conditions)",
+    );
+    check(
+        r#"{"filter": {"field": "a", "value": 1, "text": "x"}}"#,
+        "body /filter/text: `text` stands alone, with no member beside it ({\"and\": [first, second]} joins conditions)",
+    );
 }

@@ -76,6 +76,9 @@ fn lists_and_stars() {
         "city:(Paris OR Lyon)",
         "city:(Paris, Lyon)",
         "city:(Paris Lyon)",
+        "city:(Paris,Lyon)",
+        "city:(Paris || Lyon)",
+        "amount:(<5 OR >=100)",
         "city:(\"a, b\" OR x*)",
         "city:*",
         "-city:*",
@@ -101,6 +104,12 @@ fn faults_say_where_they_are() {
         "()",
         "city:(",
         "city:()",
+        "city:(a,,b)",
+        "city:(a OR )",
+        "city:(OR a)",
+        "tags:(a AND b)",
+        "tags:(a && b)",
+        "tags:(NOT a)",
         "\"open",
         "a\"b",
         "amount>100",
@@ -120,4 +129,16 @@ fn faults_say_where_they_are() {
     let deep = format!("{}a{}", "(".repeat(16), ")".repeat(16));
     assert!(understood(&deep).contains("nested deeper"), "{}", understood(&deep));
     assert!(understood(&"-".repeat(100_000)).starts_with("error"));
+}
+
+#[test]
+fn what_is_understood_is_never_too_deep_to_be_said() {
+    // Each pair of parentheses is two levels.
+    let nested = |pairs: usize| format!("{}a{}", "(a OR b ".repeat(pairs), ")".repeat(pairs));
+    let filter = parse(&nested(7)).unwrap();
+    assert_eq!(
+        crate::query::json::parse(format!(r#"{{"filter":{filter}}}"#).as_bytes()).unwrap().filter,
+        filter
+    );
+    assert_eq!(understood(&nested(8)), "error at 0+73: nested deeper than 16 levels");
 }
