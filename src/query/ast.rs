@@ -113,6 +113,18 @@ impl Filter {
         }
     }
 
+    /// How many texts and expressions it matches with.
+    pub fn patterns(&self) -> usize {
+        match self {
+            Self::And(all) | Self::Or(all) => all.iter().map(Self::patterns).sum(),
+            Self::Not(inner) => inner.patterns(),
+            Self::Text(_)
+            | Self::Column { test: Test::Pattern(_), .. }
+            | Self::Data { test: Test::Pattern(_), .. } => 1,
+            Self::Column { .. } | Self::Data { .. } => 0,
+        }
+    }
+
     /// How many levels it has, as JSON.
     pub fn depth(&self) -> usize {
         match self {

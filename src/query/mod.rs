@@ -27,6 +27,9 @@ pub use search::{Bounds, Position, Search, Sort};
 
 /// Comparisons in one filter; each costs planning time in PostgreSQL.
 pub const MAX_LEAVES: usize = 64;
+/// Texts and regular expressions in one filter. PostgreSQL keeps 32 of them compiled; with more it would compile each one
+/// anew for every row.
+pub const MAX_PATTERNS: usize = 16;
 /// Values in one list.
 pub const MAX_IN: usize = 200;
 /// Levels of `and`, `or` and `not` in a filter; bounds the recursion of everything that walks one.
@@ -131,6 +134,12 @@ fn check_filter(filter: &Filter) -> Result<(), Complaint> {
             Err(Complaint::new(format!("{leaves} conditions; at most {MAX_LEAVES} are allowed")))
         }
         (_, depth) if depth > MAX_DEPTH => Err(Complaint::new(too_deep())),
-        _ => Ok(()),
+        _ => match filter.patterns() {
+            0..=MAX_PATTERNS => Ok(()),
+            patterns => Err(Complaint::new(format!(
+                "{patterns} texts and expressions; at most {MAX_PATTERNS} are allowed"
+            ))
+            .hint("an expression can have several texts: a|b|c")),
+        },
     }
 }

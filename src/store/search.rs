@@ -26,7 +26,10 @@ use crate::query::{Position, Search};
 const WALK_FOR: Duration = Duration::from_millis(500);
 /// Rows that a walk looks at in a statement; few at first, as most searches find what they want soon.
 const FIRST_ROWS: i64 = 1_000;
+const FEWEST_ROWS: i64 = 100;
 const MOST_ROWS: i64 = 20_000;
+/// How long a statement of a walk should take.
+const STEP_FOR: Duration = Duration::from_millis(100);
 /// What the planner may expect of a fence: rows, and its own units of cost. It errs, so there is a time limit as well.
 const FENCE_ROWS: f64 = 20_000.0;
 const FENCE_COST: f64 = 40_000.0;
@@ -98,6 +101,7 @@ impl Finding<'_> {
         let started = Instant::now();
         let mut rows = FIRST_ROWS;
         loop {
+            let step = Instant::now();
             let sql = compile::walk(self.tenant_id, self.search, self.after, self.quota(), rows);
             if self.take(&sql).await? {
                 return Ok(self.ended(true, None));
@@ -112,7 +116,7 @@ impl Finding<'_> {
             if started.elapsed() >= WALK_FOR {
                 break;
             }
-            rows = (rows * 4).min(MOST_ROWS);
+            rows = next_rows(rows, step.elapsed());
         }
         if estimate.is_within(LATE_FENCE_ROWS, LATE_FENCE_COST)
             && let Some(page) = self.fence().await?
@@ -191,6 +195,12 @@ impl Estimate {
     fn is_within(self, rows: f64, cost: f64) -> bool {
         self.rows <= rows && self.cost <= cost
     }
+}
+
+/// As many as should take a step's time, judging by the last; not suddenly many more.
+fn next_rows(rows: i64, took: Duration) -> i64 {
+    let fit = rows as f64 * STEP_FOR.as_secs_f64() / took.as_secs_f64().max(0.001);
+    (fit as i64).clamp(FEWEST_ROWS, rows * 4).min(MOST_ROWS)
 }
 
 /// A session whose statement ends with the one who waits for it: dropping a statement alone would leave it running, for
@@ -289,6 +299,16 @@ fn add(arguments: &mut PgArguments, bind: &Bind) -> Result<(), sqlx::error::BoxD
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_walk_takes_steps_of_equal_length() {
+        let ms = Duration::from_millis;
+        assert_eq!(next_rows(1_000, ms(1)), 4_000);
+        assert_eq!(next_rows(1_000, ms(50)), 2_000);
+        assert_eq!(next_rows(20_000, ms(10)), 20_000);
+        assert_eq!(next_rows(20_000, ms(1_000)), 2_000);
+        assert_eq!(next_rows(100, ms(10_000)), 100);
+    }
 
     #[test]
     fn an_estimate_is_read_from_the_first_line_of_a_plan() {

@@ -12,6 +12,7 @@
 
 mod agreement;
 mod auditor;
+mod bounded;
 mod changes;
 mod checking;
 mod evidence;
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
         auth_users::trials(&world),
         bad_bodies::trials(&world),
         bad_searches::trials(&world),
+        bounded::trials(&world),
         compressed_bodies::trials(&world),
         connections::trials(&world),
         credentials::trials(&world),

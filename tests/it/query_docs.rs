@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use eventlogger::event::Field;
 use eventlogger::query::op::Op;
-use eventlogger::query::{MAX_BODY_BYTES, MAX_DEPTH, MAX_IN, MAX_LEAVES, MAX_URL_BYTES};
+use eventlogger::query::{MAX_BODY_BYTES, MAX_DEPTH, MAX_IN, MAX_LEAVES, MAX_PATTERNS, MAX_URL_BYTES};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
@@ -277,6 +277,7 @@ async fn columns_and_limits_are_those_of_the_document(_: Arc<Server>) {
         ("URL", MAX_URL_BYTES),
         ("body", MAX_BODY_BYTES),
         ("conditions", MAX_LEAVES),
+        ("patterns", MAX_PATTERNS),
         ("depth", MAX_DEPTH),
         ("list", MAX_IN),
     ] {
