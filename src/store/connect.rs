@@ -96,6 +96,10 @@ impl Access {
             // Generic plans cannot see how common a value is, nor prune partitions while planning.
             ("plan_cache_mode", "force_custom_plan"),
             ("work_mem", "32MB"),
+            // An index gives the order. Of a log that has just grown the planner knows nothing yet, and would read and
+            // sort all of it for each page.
+            ("enable_sort", "off"),
+            ("enable_incremental_sort", "off"),
         ]);
         self.pool(Identity::Reader, privileges, sizes.query, sizes, options)
     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use tokio::sync::mpsc::Sender;
+use tokio::task::{JoinHandle, yield_now};
 use tracing::{error, warn};
 use uuid::Uuid;
 
@@ -19,8 +20,9 @@ use crate::auth::Tenant;
 use crate::event::Event;
 use crate::ingest::Ingest;
 use crate::integrity::{Integrity, SignedHead};
-use crate::query::Search;
-use crate::store::{events, evidence};
+use crate::query::{Position, Search};
+use crate::store::events::{self, Page};
+use crate::store::evidence;
 
 /// What an export is written as.
 pub(super) enum Shape {
@@ -62,6 +64,8 @@ enum Broken {
     Read(#[from] events::ReadError),
     #[error("what proves them could not be read: {0}")]
     Evidence(String),
+    #[error("reading ended: {0}")]
+    Task(String),
 }
 
 /// What was written so far.
@@ -132,20 +136,27 @@ impl Export {
             Shape::Bundle => bundle::header(&self.search.filter.to_string(), &self.head.note),
         };
         self.send(out, written, start).await?;
-        let mut after = None;
-        loop {
-            let page = events::page(&self.reads, self.tenant.id, &self.search, after).await?;
+        let mut coming = Some(self.fetch(None));
+        while let Some(page) = coming.take() {
+            let page = page.await.map_err(|error| Broken::Task(error.to_string()))??;
+            let last = page.events.last().and_then(|event| self.search.sort.position(event));
+            // While this one is written, the next is read.
+            coming = page.more.then(|| self.fetch(page.walked_to.or(last)));
+            // To have begun, it needs this thread once: what a task spawns last, no other thread takes from it.
+            yield_now().await;
             let text = self.text(&page.events).await?;
             written.count += page.events.len() as u64;
             written.first = written.first.or(page.events.first().map(|event| event.seq));
             written.last = page.events.last().map(|event| event.seq).or(written.last);
             self.send(out, written, text).await?;
-            if !page.more {
-                return Ok(());
-            }
-            let last = page.events.last().and_then(|event| self.search.sort.position(event));
-            after = page.walked_to.or(last).or(after);
         }
+        Ok(())
+    }
+
+    /// On another thread: to read a page out of the database takes as long as to write it.
+    fn fetch(&self, after: Option<Position>) -> JoinHandle<Result<Page, events::ReadError>> {
+        let (reads, tenant_id, search) = (self.reads.clone(), self.tenant.id, self.search.clone());
+        tokio::spawn(async move { events::page(&reads, tenant_id, &search, after).await })
     }
 
     async fn text(&self, events: &[Event]) -> Result<String, Broken> {
