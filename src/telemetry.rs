@@ -66,6 +66,18 @@ fn push(line: &mut String, character: char) {
     }
 }
 
+/// Text of several lines for a terminal, which no stranger's text in it may command.
+pub fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' => printable.push('\n'),
+            other => push(&mut printable, other),
+        }
+    }
+    printable
+}
+
 /// C0, DEL and C1 controls, line separators, and the marks that reorder or hide text.
 fn is_unsafe(character: char) -> bool {
     character.is_control()

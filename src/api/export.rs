@@ -20,6 +20,7 @@ use poem_openapi::registry::{
 use poem_openapi::types::Type as _;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, Enum, ExtractParamOptions, OpenApi};
 use sqlx::PgPool;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio_util::io::{ReaderStream, StreamReader};
 use uuid::Uuid;
@@ -37,15 +38,26 @@ use crate::query::{Search, params};
 const PAGE: u16 = 5_000;
 /// Pages that wait for the client.
 const AHEAD: usize = 1;
+/// Exports at a time, each of which may hold a few pages of 8 MiB.
+const AT_ONCE: usize = 8;
+/// How long a client should wait before it tries again.
+const RETRY_SECONDS: u32 = 10;
 /// What an export takes besides conditions.
 const OWN: [&str; 3] = ["format", "columns", "compress"];
 /// What only pages have.
 const OF_PAGES: [&str; 3] = ["limit", "cursor", "sort"];
 
 pub struct ExportApi {
-    pub reads: PgPool,
-    pub integrity: Arc<Integrity>,
-    pub ingest: Arc<Ingest>,
+    reads: PgPool,
+    integrity: Arc<Integrity>,
+    ingest: Arc<Ingest>,
+    room: Arc<Semaphore>,
+}
+
+impl ExportApi {
+    pub fn new(reads: PgPool, integrity: Arc<Integrity>, ingest: Arc<Ingest>) -> Self {
+        Self { reads, integrity, ingest, room: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
 }
 
 #[derive(Clone, Copy, Default, Enum)]
@@ -90,6 +102,7 @@ impl ExportApi {
         conditions: Conditions,
     ) -> Result<ExportAnswer, Problem> {
         let shape = shape(format.0.unwrap_or_default(), columns.0.as_deref())?;
+        let room = Arc::clone(&self.room).try_acquire_owned().map_err(|_| too_many())?;
         let head = self.integrity.checkpoint(&caller.tenant).await.map_err(super::integrity::refused)?;
         let export = Export {
             id: Uuid::now_v7(),
@@ -101,6 +114,7 @@ impl ExportApi {
             reads: self.reads.clone(),
             integrity: Arc::clone(&self.integrity),
             ingest: Arc::clone(&self.ingest),
+            _room: room,
         };
         if !export.announce().await {
             return Err(unrecorded());
@@ -123,6 +137,15 @@ fn shape(format: Format, columns: Option<&str>) -> Result<Shape, Problem> {
         (Format::Ndjson, None) => Ok(Shape::Lines),
         (Format::Bundle, None) => Ok(Shape::Bundle),
     }
+}
+
+fn too_many() -> Problem {
+    Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too_many_exports",
+        format!("{AT_ONCE} exports are being written, which is as many as there may be. Try again when one has ended."),
+    )
+    .retry_after(RETRY_SECONDS)
 }
 
 fn unrecorded() -> Problem {

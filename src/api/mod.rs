@@ -144,11 +144,7 @@ fn operations(state: &ApiState, log: Log, auth: &Arc<Auth>) -> Operations {
         EventsApi { recording: recording.clone() },
         BatchApi { recording: recording.clone(), max_events: state.settings.batch_events },
         QueryApi::new(log.store.query.clone(), log.cursors),
-        ExportApi {
-            reads: log.store.query.clone(),
-            integrity: Arc::clone(&log.integrity),
-            ingest: log.ingest,
-        },
+        ExportApi::new(log.store.query.clone(), Arc::clone(&log.integrity), log.ingest),
         RedactionApi { recording, reads: log.store.query.clone() },
         IntegrityApi { integrity: Arc::clone(&log.integrity), reads: log.store.query.clone() },
         CheckingApi { checks: log.checks, reads: log.store.query.clone() },

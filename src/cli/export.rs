@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::{Args, ValueEnum};
@@ -11,6 +12,7 @@ use futures_util::TryStreamExt;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use tokio::time::timeout;
 
 use super::watch::Watch;
 use super::{Failure, block_on, print};
@@ -31,6 +33,12 @@ on after a break, export the rest into another file with `seq:gt=` and the last 
 Credentials come from the environment: EVENTLOGGER_USER with EVENTLOGGER_PASSWORD or EVENTLOGGER_PASSWORD_FILE, or
 EVENTLOGGER_TOKEN or EVENTLOGGER_TOKEN_FILE.";
 
+/// No line is longer: a payload's megabyte, each of its bytes escaped, and a piece.
+const LINE_MAX: usize = 32 << 20;
+/// Where in a line its seq stands.
+const SEQ_WITHIN: usize = 1 << 14;
+const PIECE_TIMEOUT: Duration = Duration::from_mins(2);
+
 /// Save all that a search finds on a running server to a file
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -41,6 +49,7 @@ pub struct Command {
     /// Where to; it must not be there yet
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// What is written
     #[arg(long, value_enum, default_value = "ndjson")]
     format: Format,
     /// Columns of a CSV, between commas: names of columns, and paths such as `event_data.amount`
@@ -112,7 +121,9 @@ impl Command {
         let mut saved = Saved::new(BufWriter::new(file));
         let received = async {
             let mut pieces = std::pin::pin!(client.stream(&self.path()).await?);
-            while let Some(piece) = pieces.try_next().await? {
+            while let Some(piece) =
+                timeout(PIECE_TIMEOUT, pieces.try_next()).await.map_err(|_| silent())??
+            {
                 saved.take(&piece).map_err(|error| unwritable(part, &error))?;
                 saved.last_seq().into_iter().for_each(|seq| watch.progress().set(seq + 1));
             }
@@ -181,6 +192,9 @@ impl Saved {
         self.bytes += piece.len() as u64;
         self.lines += memchr::memchr_iter(b'\n', piece).count() as u64;
         self.last.extend_from_slice(piece);
+        if self.last.len() > LINE_MAX {
+            return Err(std::io::Error::other("the server sends a line that is longer than any event"));
+        }
         let end = self.last.len().saturating_sub(1);
         if let Some(line) = memchr::memrchr(b'\n', &self.last[..end]) {
             self.hash.update(&self.last[..=line]);
@@ -191,7 +205,7 @@ impl Saved {
 
     /// As far as the line that came last says.
     fn last_seq(&self) -> Option<u64> {
-        let at = memchr::memmem::find(&self.last, b"\"seq\":")? + 6;
+        let at = memchr::memmem::find(&self.last[..self.last.len().min(SEQ_WITHIN)], b"\"seq\":")? + 6;
         let digits: String = self.last[at..]
             .iter()
             .take_while(|byte| byte.is_ascii_digit())
@@ -213,6 +227,10 @@ impl Saved {
         self.count = Some(manifest.count);
         Ok(())
     }
+}
+
+fn silent() -> Failure {
+    Failure::Database(anyhow!("the server has sent nothing for {} s", PIECE_TIMEOUT.as_secs()))
 }
 
 fn with_suffix(file: &Path, suffix: &str) -> PathBuf {

@@ -26,7 +26,7 @@ use sqlx::PgPool;
 
 use crate::app::{self, AppError};
 use crate::config::{Config, ConfigError, Log};
-use crate::telemetry;
+use crate::telemetry::{self, printable};
 
 const AFTER_HELP: &str = "\
 Configuration:
@@ -180,7 +180,7 @@ pub fn main() -> ExitCode {
     match arguments.command.run(arguments.config.as_deref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            for line in failure.message().lines() {
+            for line in printable(&failure.message()).lines() {
                 // Nothing is left to be done if standard error is closed.
                 let _ = writeln!(io::stderr(), "eventlogger: {line}");
             }
@@ -216,7 +216,7 @@ fn administer(
 /// Writes a result to standard output. A reader that has seen enough (`| head`) is no failure.
 fn print(text: &str) -> io::Result<()> {
     let mut output = io::stdout().lock();
-    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+    match output.write_all(printable(text).as_bytes()).and_then(|()| output.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written,
     }

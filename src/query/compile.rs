@@ -80,13 +80,33 @@ pub fn page(tenant_id: i32, search: &Search, after: Option<Position>, quota: Quo
     sql
 }
 
-/// The events of a page among the next `rows` of the log, so that what it costs is bounded whatever the filter.
-pub fn walk(tenant_id: i32, search: &Search, after: Option<Position>, quota: Quota, rows: i64) -> Sql {
+/// The events of a page among those up to `until`, a position that is not far: so what it costs is bounded whatever the
+/// filter. OFFSET keeps the filter behind the order, so that it stops when the page is full.
+pub fn walk(
+    tenant_id: i32,
+    search: &Search,
+    after: Option<Position>,
+    until: Option<Position>,
+    quota: Quota,
+) -> Sql {
+    let order = Order::of(search);
     let mut sql = Sql::default();
     on_a_page(&mut sql, search, quota, |sql| {
         sql.push("SELECT ").push(COLUMNS).push(", ").push(BYTES).push(" FROM (SELECT * FROM events WHERE ");
         scope(sql, tenant_id, search, after);
-        sql.push(Order::of(search).clause).push(" LIMIT ").bind(Bind::Int8(rows)).push(") c WHERE TRUE");
+        if let Some(position) = until {
+            let at = || Bind::Time(position.at);
+            sql.push(" AND ").push(order.column).push(order.until).bind(at());
+            sql.push(" AND (")
+                .push(order.column)
+                .push(", seq)")
+                .push(order.until)
+                .push("(")
+                .bind(at())
+                .push(", ");
+            sql.bind(Bind::Int8(position.seq)).push(")");
+        }
+        sql.push(order.clause).push(" OFFSET 0) c WHERE TRUE");
         conjunct(sql, &search.filter);
     });
     sql
@@ -170,6 +190,8 @@ struct Order {
     /// What comes after a position: at that time or later in the order, and behind it.
     at: &'static str,
     behind: &'static str,
+    /// What comes no later in the order than a position.
+    until: &'static str,
 }
 
 impl Order {
@@ -183,8 +205,8 @@ impl Order {
             }
         };
         match search.oldest_first {
-            false => Self { column, clause: newest, at: " <= ", behind: ", seq) < (" },
-            true => Self { column, clause: oldest, at: " >= ", behind: ", seq) > (" },
+            false => Self { column, clause: newest, at: " <= ", behind: ", seq) < (", until: " >= " },
+            true => Self { column, clause: oldest, at: " >= ", behind: ", seq) > (", until: " <= " },
         }
     }
 }

@@ -34,20 +34,13 @@ impl Reader {
         let mut filter = None;
         for (name, value) in self.members(root, "") {
             let at = child("", &name);
-            // As programs say that there is none.
-            if value == "null" {
-                let known = name == "filter" || Setting::parse(&name).is_some();
-                let outcome = if known { Ok(()) } else { Err(unknown_setting(&name)) };
-                self.note(outcome, &at);
-                continue;
-            }
             if name == "filter" {
                 filter = self.filter(value, &at, 1);
                 continue;
             }
             let outcome = match Setting::parse(&name) {
                 Some(setting) => setting_text(setting, value).and_then(|text| settings.set(setting, &text)),
-                None => Err(unknown_setting(&name)),
+                None => Err(unknown_member(&name, Setting::NAMES.into_iter().chain(["filter"]))),
             };
             self.note(outcome, &at);
         }
@@ -173,10 +166,6 @@ const EXAMPLE: &str = r#"{"field": "event_data.amount", "op": "eq", "value": 100
 
 fn field(raw: &str) -> Result<Path, Complaint> {
     path::parse(&string(raw)?)
-}
-
-fn unknown_setting(name: &str) -> Complaint {
-    unknown_member(name, Setting::NAMES.into_iter().chain(["filter"]))
 }
 
 /// Settings are parsed from text, as in a URL, once their JSON type is right.

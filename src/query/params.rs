@@ -45,13 +45,28 @@ fn condition(name: &str, value: &str) -> Result<Filter, Complaint> {
     .map_err(Complaint::about_the_value)
 }
 
+/// Each may hold as much as a payload does.
+const MAX_COLUMNS: usize = 64;
+
 /// The columns of a table: names between commas, each as it was written.
 pub fn columns(text: &str) -> Result<Vec<(String, Path)>, Vec<Fault>> {
     let column = |name: &str| match path::parse(name) {
         Ok(path) => Ok((name.to_owned(), path)),
         Err(complaint) => Err(vec![complaint.at(parameter("columns"))]),
     };
-    split_names(text).into_iter().map(column).collect()
+    let columns: Vec<(String, Path)> = split_names(text).into_iter().map(column).collect::<Result<_, _>>()?;
+    let twice = columns
+        .iter()
+        .enumerate()
+        .find(|(n, (_, path))| columns[..*n].iter().any(|(_, other)| other == path));
+    let complaint = match twice {
+        _ if columns.len() > MAX_COLUMNS => {
+            Complaint::new(format!("{} columns; at most {MAX_COLUMNS} are allowed", columns.len()))
+        }
+        Some((_, (name, _))) => Complaint::new(format!("`{name}` is there twice")),
+        None => return Ok(columns),
+    };
+    Err(vec![complaint.at(parameter("columns"))])
 }
 
 /// A comma in a quoted key is part of it.

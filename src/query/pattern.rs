@@ -20,6 +20,7 @@ pub const MAX_REGEX_BYTES: usize = 256;
 pub const MAX_TEXT_BYTES: usize = 1024;
 /// PostgreSQL's own limit of `{n}`.
 const MAX_REPEATS: u32 = 255;
+const MAX_EMPTY_REPEATS: u32 = 10;
 /// Characters and classes after repetitions are written out: what a matcher has to hold.
 const MAX_STATES: usize = 1_000;
 
@@ -163,6 +164,11 @@ fn repeat(repetition: &ast::Repetition) -> Result<Hir, Complaint> {
         return Err(unsupported(&repetition.span, "no repetition of ^ and $"));
     }
     let sub = Box::new(translate(&repetition.ast)?);
+    // PostgreSQL would connect each of them with all others.
+    if min.max(max.unwrap_or(0)) > MAX_EMPTY_REPEATS && sub.properties().minimum_len() == Some(0) {
+        let what = format!("at most {MAX_EMPTY_REPEATS} repetitions of what can be empty");
+        return Err(unsupported(&repetition.op.span, &what));
+    }
     // Whether as much or as little as can be is taken makes no difference to whether there is a match.
     Ok(Hir::repetition(Repetition { min, max, greedy: true, sub }))
 }
@@ -362,6 +368,7 @@ mod tests {
             (r"^*", "0+2"),
             (r"(a", "0+1"),
             (r"[\x00]", "0+6"),
+            (r"a(.?){255}", "5+5"),
         ] {
             let shown = shown(Pattern::regex(text));
             assert!(shown.starts_with(&format!("error {place} ")), "{text}: {shown}");

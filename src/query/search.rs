@@ -100,7 +100,7 @@ impl Search {
         let one = |test: &Test<Typed>| matches!(test, Test::AnyOf(values) if values.len() == 1);
         match conditions {
             // An export has nothing but its end.
-            [Filter::Column { field: Field::Seq, test: Test::Than(..) }] if self.sort == Sort::ReceivedAt => {
+            [Filter::Column { field: Field::Seq, test: Test::Than(Than::Less, _) }] if self.oldest_first => {
                 self.timestamp == Bounds::default()
             }
             [] if self.sort == Sort::ReceivedAt => self.timestamp == Bounds::default(),

@@ -52,12 +52,12 @@ pub(super) async fn page(
             after,
             events: Vec::new(),
             bytes: 0,
-            session: Session::open(pool).await?,
+            session: Some(Session::open(pool).await?),
+            pool,
         };
         let page = finding.page().await;
-        if page.is_ok() {
-            finding.session.finish();
-        }
+        // Whatever it came to, nothing is under way any more.
+        finding.session.take().into_iter().for_each(Session::finish);
         page
     })
     .await
@@ -71,7 +71,9 @@ struct Finding<'a> {
     after: Option<Position>,
     events: Vec<Event>,
     bytes: i64,
-    session: Session,
+    pool: &'a PgPool,
+    /// `None` once its statement was given up, until there is another.
+    session: Option<Session>,
 }
 
 /// What the planner expects of a statement.
@@ -102,13 +104,16 @@ impl Finding<'_> {
         let mut rows = FIRST_ROWS;
         loop {
             let step = Instant::now();
-            let sql = compile::walk(self.tenant_id, self.search, self.after, self.quota(), rows);
+            // Its end is settled first: between two statements events may come, and a step by their number would end
+            // elsewhere.
+            let end = self.last_walked(rows).await?;
+            let sql = compile::walk(self.tenant_id, self.search, self.after, end, self.quota());
             if self.take(&sql).await? {
                 return Ok(self.ended(true, None));
             }
-            match self.last_walked(rows).await? {
+            match end {
                 None => return Ok(self.ended(false, None)),
-                last => self.after = last,
+                end => self.after = end,
             }
             if self.events.len() == usize::from(self.search.limit) || self.bytes >= PAGE_MAX_BYTES {
                 return Ok(self.ended(false, self.after));
@@ -135,8 +140,8 @@ impl Finding<'_> {
                 Ok(Some(self.ended(more, None)))
             }
             Err(_) => {
-                // The old session is dropped, and its statement ended.
-                self.session = Session::open(&self.session.pool).await?;
+                // With its session the statement ends; only then another is asked for, or all could wait for each other.
+                self.session = None;
                 Ok(None)
             }
         }
@@ -151,12 +156,20 @@ impl Finding<'_> {
 
     /// Puts what a statement finds on the page; returns whether there was more than fits.
     async fn take(&mut self, sql: &Sql) -> Result<bool, ReadError> {
-        let rows: Vec<PageRow> = prepare(sql)?.fetch_all(&mut *self.session.connection).await?;
+        let rows: Vec<PageRow> = prepare(sql)?.fetch_all(&mut *self.session().await?.connection).await?;
         let found = rows.first().map_or(0, |row| row.found);
         let more = usize::try_from(found).is_ok_and(|found| found > rows.len());
         self.bytes += rows.iter().map(|row| i64::from(row.bytes)).sum::<i64>();
         self.events.extend(rows.into_iter().filter_map(|row| row.event.into_event()));
         Ok(more)
+    }
+
+    async fn session(&mut self) -> Result<&mut Session, ReadError> {
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => Session::open(self.pool).await?,
+        };
+        Ok(self.session.insert(session))
     }
 
     async fn last_walked(&mut self, rows: i64) -> Result<Option<Position>, ReadError> {
@@ -166,13 +179,14 @@ impl Finding<'_> {
             seq: i64,
         }
         let sql = compile::last_walked(self.tenant_id, self.search, self.after, rows);
-        let last: Option<Last> = prepare(&sql)?.fetch_optional(&mut *self.session.connection).await?;
+        let last: Option<Last> =
+            prepare(&sql)?.fetch_optional(&mut *self.session().await?.connection).await?;
         Ok(last.and_then(|Last { at, seq }| Some(Position { at: Timestamp::try_from(at).ok()?, seq })))
     }
 
     async fn estimate(&mut self) -> Result<Estimate, ReadError> {
         let sql = compile::matching(self.tenant_id, self.search, self.after);
-        let (plan,): (String,) = prepare(&sql)?.fetch_one(&mut *self.session.connection).await?;
+        let (plan,): (String,) = prepare(&sql)?.fetch_one(&mut *self.session().await?.connection).await?;
         Ok(Estimate::read(&plan).unwrap_or(Estimate { rows: f64::INFINITY, cost: f64::INFINITY }))
     }
 
@@ -224,7 +238,7 @@ impl Session {
         Ok(Self { pool: pool.clone(), connection, process, is_finished: false })
     }
 
-    fn finish(&mut self) {
+    fn finish(mut self) {
         self.is_finished = true;
     }
 }

@@ -3,7 +3,6 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::awaiting::Awaiting;
@@ -16,13 +15,16 @@ use crate::tlog::Checkpoint;
 
 /// The first line. That a file has it says that it is a bundle.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Header {
     bundle: u32,
-    filter: Value,
+    filter: String,
     checkpoint: String,
 }
 
+/// Nothing in it but what is checked: what nobody vouches for must not look as if somebody did.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Line {
     seq: u64,
     entry: String,
@@ -45,6 +47,8 @@ struct Manifest {
     first_seq: Option<u64>,
     last_seq: Option<u64>,
     sha256: String,
+    filter: String,
+    checkpoint: String,
 }
 
 /// The file is no bundle, or not all of one.
@@ -64,7 +68,9 @@ pub enum Unreadable {
 
 /// What is known of a bundle as far as it was read.
 pub struct Bundle {
-    pub filter: Value,
+    /// As the exporter states it.
+    pub filter: String,
+    note: String,
     pub checkpoint: Option<Checkpoint>,
     /// Whether a pinned key has signed the checkpoint.
     pub signed: bool,
@@ -95,6 +101,7 @@ impl Bundle {
         };
         Some(Ok(Self {
             filter: header.filter,
+            note: header.checkpoint,
             checkpoint,
             signed,
             findings,
@@ -126,7 +133,10 @@ impl Bundle {
     /// How many redacted events have their redaction outside the bundle.
     pub fn finish(&self) -> Result<usize, Unreadable> {
         match self.ended {
-            true => Ok(self.awaiting.left().count()),
+            true => {
+                Ok(self.awaiting.left().count()
+                    + usize::try_from(self.awaiting.dropped).unwrap_or(usize::MAX))
+            }
             false => Err(Unreadable::CutShort { events: self.events }),
         }
     }
@@ -144,6 +154,9 @@ impl Bundle {
                 None,
                 format!("the manifest tells of {} events, and there are {}", told.0, self.events),
             );
+        }
+        if (&manifest.filter, &manifest.checkpoint) != (&self.filter, &self.note) {
+            self.found(None, "the manifest has another filter or checkpoint than the first line".to_owned());
         }
         if manifest.sha256 != hash {
             self.found(None, "the manifest has another SHA-256 than what comes before it".to_owned());

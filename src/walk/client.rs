@@ -139,8 +139,8 @@ impl Client {
         let late = || self.broken(path, "it takes too long".to_owned());
         let (head, body) = answered.unwrap_or_else(|_| Err(late()))?.into_parts();
         if head.status != StatusCode::OK {
-            let body = Limited::new(body, PROBLEM_MAX_BYTES).collect().await;
-            let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+            let body = timeout(ANSWER_TIMEOUT, Limited::new(body, PROBLEM_MAX_BYTES).collect()).await;
+            let body = body.ok().and_then(Result::ok).map(|body| body.to_bytes()).unwrap_or_default();
             return Err(self.unanswered(path, head.status, &body));
         }
         let (server, path) = (self.server.clone(), path.to_owned());

@@ -5,8 +5,6 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use eventlogger::tlog::SigningKey;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -14,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::evidence::open;
 use crate::harness::{ADMIN, PASSWORD, Server, assert_says, event, record, tests, vkey};
+use crate::http::basic;
 
 tests![
     an_export_has_everything_in_order_and_a_manifest,
@@ -71,6 +70,10 @@ async fn an_export_has_everything_in_order_and_a_manifest(server: Arc<Server>) {
     // As lists show them.
     let one = server.client.get("/events?seq=298").send().await.json(200);
     assert_eq!(one["events"][0], events[149]);
+    // A number that no float holds does not make it another filter.
+    let huge = lines(&export(&server, "?n:lt=9e308&format=bundle").await);
+    assert_eq!((&huge[0]["filter"], huge.len()), (&huge[301]["manifest"]["filter"], 302));
+    assert!(huge[0]["filter"].as_str().unwrap().contains("9e308"), "{}", huge[0]["filter"]);
     // Of nothing there is a manifest, too.
     let nothing = lines(&export(&server, "?type=none").await);
     assert_eq!((nothing.len(), &nothing[0]["manifest"]["count"]), (1, &json!(0)));
@@ -211,6 +214,8 @@ async fn a_bundle_that_was_changed_is_found_out(server: Arc<Server>) {
         (format!("{bundle}{}\n", lines[8]), "after the end"),
         (bundle.replacen("\"bundle\":1", "\"bundle\":2", 1), "version 2"),
         (with(8, "{}".to_owned()), "line 9"),
+        (with(8, lines[8].replacen('{', r#"{"received_at":"1999","#, 1)), "unknown field"),
+        (with(8, lines[8].replacen('{', "{\"redacted\":\"\\u001b[2J\",", 1)), "\\u001b[2J"),
     ] {
         assert_says(&verify(&broken, &["--key", &key]).await, 3, says);
     }
@@ -253,6 +258,7 @@ async fn what_an_export_cannot_do_is_said(server: Arc<Server>) {
         ("columns=seq", "invalid_parameter", "columns"),
         ("format=csv&columns=a..b", "invalid_query", "columns"),
         ("format=csv&columns=", "invalid_query", "columns"),
+        ("format=csv&columns=seq,data.a,event_data.a", "invalid_query", "columns"),
     ] {
         let problem = server.client.get(&format!("/events/export?{query}")).send().await.problem(400, code);
         assert_eq!(problem["errors"][0]["parameter"], parameter, "{query}: {problem:#}");
@@ -266,26 +272,34 @@ async fn a_client_that_leaves_ends_its_export_and_that_is_recorded(server: Arc<S
         let items = vec![long.as_str(); 60].join(",");
         server.client.post("/events/batch?receipt=none").json(format!("[{items}]")).send().await.json(201);
     }
-    let mut connection = tokio::net::TcpStream::connect(server.client.address()).await.unwrap();
-    let login = STANDARD.encode(format!("{ADMIN}:{PASSWORD}"));
-    let request = format!("GET /events/export HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {login}\r\n\r\n");
-    connection.write_all(request.as_bytes()).await.unwrap();
-    let mut some = vec![0; 100_000];
-    connection.read_exact(&mut some).await.unwrap();
-    drop(connection);
+    let login = basic(ADMIN, PASSWORD);
+    let request = format!("GET /events/export HTTP/1.1\r\nHost: x\r\nAuthorization: {login}\r\n\r\n");
+    let mut readers = Vec::new();
+    for _ in 0..8 {
+        let mut connection = tokio::net::TcpStream::connect(server.client.address()).await.unwrap();
+        connection.write_all(request.as_bytes()).await.unwrap();
+        connection.read_exact(&mut [0; 1000]).await.unwrap();
+        readers.push(connection);
+    }
+    // As many as there may be.
+    let refused = server.client.get("/events/export").send().await;
+    refused.problem(429, "too_many_exports");
+    assert!(refused.header("retry-after").is_some());
+    drop(readers);
     let ended = loop {
         let page = server.client.get("/events?event_type=eventlogger.exported").send().await.json(200);
-        match page["events"].get(0) {
-            Some(event) => break event.clone(),
-            None => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+        match page["events"].as_array().unwrap().as_slice() {
+            events if events.len() == 8 => break events.to_vec(),
+            _ => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
         }
     };
-    assert_eq!(
-        (&ended["outcome"], &ended["event_data"]["error"]),
-        (&json!("failure"), &json!("the client went away"))
-    );
-    assert!(ended["event_data"]["count"].as_u64() < Some(600), "{ended:#}");
-    assert!(ended["event_data"]["sha256"].is_null());
+    for ended in ended {
+        let data = &ended["event_data"];
+        assert_eq!((&ended["outcome"], &data["error"]), (&json!("failure"), &json!("the client went away")));
+        assert!(data["count"].as_u64() < Some(600), "{ended:#}");
+        assert!(data["sha256"].is_null());
+    }
+    assert_eq!(server.client.get("/events/export?type=none").send().await.status, 200);
 }
 
 async fn the_command_saves_what_is_whole(server: Arc<Server>) {

@@ -11,9 +11,9 @@ use crate::json::quote;
 use crate::merkle::Hash;
 use crate::store::evidence::Evidence;
 
-/// The first line. `filter` is JSON.
+/// The first line. The filter stands in it as text.
 pub(super) fn header(filter: &str, checkpoint: &str) -> String {
-    format!("{{\"bundle\":1,\"filter\":{filter},\"checkpoint\":{}}}\n", quote(checkpoint))
+    format!("{{\"bundle\":1,\"filter\":{},\"checkpoint\":{}}}\n", quote(filter), quote(checkpoint))
 }
 
 pub(super) fn write(out: &mut String, event: &Event, evidence: &Evidence, path: &[Hash]) {

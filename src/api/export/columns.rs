@@ -9,7 +9,7 @@ use crate::query::evaluate::Subject;
 pub(super) const DEFAULT: &str = "seq,id,received_at,timestamp,event_type,user_identity,source,level,outcome,target,\
                                   message,ip,correlation_id,recorded_by,event_data";
 /// Cells that a spreadsheet would take for a formula begin so.
-const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+const FORMULA: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\n'];
 
 /// The columns of a table, by the names that they were asked for with.
 pub(super) struct Columns(Vec<(String, Path)>);
@@ -20,7 +20,7 @@ impl Columns {
     }
 
     pub(super) fn header(&self) -> String {
-        let names: Vec<_> = self.0.iter().map(|(name, _)| quoted(name)).collect();
+        let names: Vec<_> = self.0.iter().map(|(name, _)| text(name)).collect();
         names.join(",") + "\r\n"
     }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::Sender;
 use tokio::task::{JoinHandle, yield_now};
 use tracing::{error, warn};
@@ -53,6 +54,8 @@ pub(super) struct Export {
     pub(super) reads: PgPool,
     pub(super) integrity: Arc<Integrity>,
     pub(super) ingest: Arc<Ingest>,
+    /// Until it has ended.
+    pub(super) _room: OwnedSemaphorePermit,
 }
 
 /// Why an export ends before its end.
@@ -113,7 +116,8 @@ impl Export {
         json!({
             "export_id": self.id.to_string(),
             "format": self.shape.name(),
-            "filter": serde_json::from_str::<Value>(&self.search.filter.to_string()).unwrap_or_default(),
+            // As text: a number that serde_json cannot hold must not make it another filter.
+            "filter": self.search.filter.to_string(),
             "log_size": self.head.size,
             "checkpoint": &*self.head.note,
         })

@@ -56,7 +56,7 @@ fn conclude(bundle: &Bundle, unaccounted: usize) -> Result<(), Failure> {
         let _ = writeln!(text, "{what:<11} {how}");
     };
     say("events", &format!("{}, each as it was recorded", bundle.events));
-    say("filter", &bundle.filter.to_string());
+    say("filter", &format!("{}, as the exporter states", bundle.filter));
     if let Some(checkpoint) = &bundle.checkpoint {
         say("tree", &format!("all in the first {} entries of {}", checkpoint.size, checkpoint.origin));
     }

@@ -18,7 +18,7 @@ fn what_a_search_costs_is_bounded_one_way_or_the_other() {
     let search = params::parse(&pairs).unwrap();
     let after = Some(Position { at: Timestamp::from_micros(1_795_132_800_000_000).unwrap(), seq: 41 });
     let statements = [
-        walk(7, &search, after, QUOTA, 2_000),
+        walk(7, &search, after, after.map(|after| Position { seq: 7, ..after }), QUOTA),
         last_walked(7, &search, after, 2_000),
         matching(7, &search, after),
         fence(7, &search, after, QUOTA),
