@@ -11,14 +11,14 @@ use async_compression::tokio::bufread::{GzipEncoder, ZstdEncoder};
 use bytes::Bytes;
 use futures_util::Stream;
 use http::{HeaderValue, StatusCode, header};
-use poem::{Body, IntoResponse, Request, RequestBody, Response};
+use poem::{Body, IntoResponse, Response};
 use poem_openapi::param::Query;
 use poem_openapi::payload::Payload;
 use poem_openapi::registry::{
-    MetaHeader, MetaMediaType, MetaParamIn, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
+    MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
 };
 use poem_openapi::types::Type as _;
-use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, Enum, ExtractParamOptions, OpenApi};
+use poem_openapi::{ApiResponse, Enum, OpenApi};
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{Receiver, channel};
@@ -29,7 +29,7 @@ use self::columns::Columns;
 use self::run::{Export, Shape};
 use super::caller::{Caller, Reader};
 use super::problem::{Fault, Problem};
-use super::query::problems;
+use super::query::{AnyNames, problems};
 use crate::ingest::Ingest;
 use crate::integrity::Integrity;
 use crate::query::{Search, params};
@@ -99,8 +99,9 @@ impl ExportApi {
         compress: Query<Option<Compression>>,
         /// Conditions on `event_data`, such as `account_id=1346` or `amount:gte=100`.
         #[oai(name = "conditions", style = "form")]
-        conditions: Conditions,
+        conditions: AnyNames,
     ) -> Result<ExportAnswer, Problem> {
+        let search = search(conditions)?;
         let shape = shape(format.0.unwrap_or_default(), columns.0.as_deref())?;
         let room = Arc::clone(&self.room).try_acquire_owned().map_err(|_| too_many())?;
         let head = self.integrity.checkpoint(&caller.tenant).await.map_err(super::integrity::refused)?;
@@ -108,7 +109,7 @@ impl ExportApi {
             id: Uuid::now_v7(),
             tenant: Arc::clone(&caller.tenant),
             user: caller.name_in(&caller.tenant.name),
-            search: conditions.0.within(head.size),
+            search: search.within(head.size),
             shape,
             head,
             reads: self.reads.clone(),
@@ -158,41 +159,16 @@ fn unrecorded() -> Problem {
 }
 
 /// What to export.
-struct Conditions(Search);
-
-impl<'a> ApiExtractor<'a> for Conditions {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
-
-    type ParamType = ();
-    type ParamRawType = ();
-
-    fn param_in() -> Option<MetaParamIn> {
-        Some(MetaParamIn::Query)
+fn search(conditions: AnyNames) -> Result<Search, Problem> {
+    let mut pairs = conditions.pairs;
+    pairs.retain(|(name, _)| !OWN.contains(&name.as_str()));
+    if let Some((name, _)) = pairs.iter().find(|(name, _)| OF_PAGES.contains(&name.as_str())) {
+        let detail = format!("`{name}` is for pages: an export has all that is found, oldest first.");
+        let problem = Problem::new(StatusCode::BAD_REQUEST, "invalid_query", detail);
+        return Err(problem.with_fault(Fault::parameter(name.as_str(), "not for exports")));
     }
-
-    fn param_schema_ref() -> Option<MetaSchemaRef> {
-        let mut schema = MetaSchema::new("object");
-        schema.additional_properties = Some(Box::new(String::schema_ref()));
-        Some(MetaSchemaRef::Inline(Box::new(schema)))
-    }
-
-    async fn from_request(
-        request: &'a Request,
-        _: &mut RequestBody,
-        _: ExtractParamOptions<()>,
-    ) -> poem::Result<Self> {
-        let mut pairs: Vec<(String, String)> = request.params()?;
-        pairs.retain(|(name, _)| !OWN.contains(&name.as_str()));
-        if let Some((name, _)) = pairs.iter().find(|(name, _)| OF_PAGES.contains(&name.as_str())) {
-            let detail = format!("`{name}` is for pages: an export has all that is found, oldest first.");
-            let problem = Problem::new(StatusCode::BAD_REQUEST, "invalid_query", detail);
-            return Err(problem.with_fault(Fault::parameter(name.as_str(), "not for exports")).into());
-        }
-        let mut search = params::parse(&pairs).map_err(|faults| problems::invalid_query(&faults))?;
-        search.oldest_first = true;
-        search.limit = PAGE;
-        Ok(Self(search))
-    }
+    let search = params::parse(&pairs).map_err(|faults| problems::invalid_query(&faults))?;
+    Ok(Search { oldest_first: true, limit: PAGE, ..search })
 }
 
 /// A body that is written while it is sent.

@@ -14,7 +14,7 @@ use poem_openapi::{ApiResponse, OpenApi};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use self::url::UrlSearch;
+pub(super) use self::url::AnyNames;
 use super::body::{JsonBytes, RawJson};
 use super::caller::{Caller, Reader};
 use super::links;
@@ -107,9 +107,9 @@ impl Operations {
         /// name: `amount:gte=100`, `type:not=login`, `city:in=Paris,Lyon`, `message:contains=tls`. They are `not`, `gt`,
         /// `gte`, `lt`, `lte`, `in`, `not-in`, `contains`, `prefix`, `match`, `cidr` and `exists`.
         #[oai(name = "conditions", style = "form")]
-        search: UrlSearch,
+        conditions: AnyNames,
     ) -> Result<PageAnswer, Problem> {
-        self.by_url(&caller, &search).await
+        self.by_url(&caller, conditions).await
     }
 
     /// Search events by URL
@@ -124,9 +124,9 @@ impl Operations {
         /// name: `amount:gte=100`, `type:not=login`, `city:in=Paris,Lyon`, `message:contains=tls`. They are `not`, `gt`,
         /// `gte`, `lt`, `lte`, `in`, `not-in`, `contains`, `prefix`, `match`, `cidr` and `exists`.
         #[oai(name = "conditions", style = "form")]
-        search: UrlSearch,
+        conditions: AnyNames,
     ) -> Result<PageAnswer, Problem> {
-        self.by_url(&caller, &search).await
+        self.by_url(&caller, conditions).await
     }
 
     /// Search events by a JSON filter
@@ -192,7 +192,8 @@ impl Operations {
 }
 
 impl Operations {
-    async fn by_url(&self, caller: &Caller<Reader>, url: &UrlSearch) -> Result<PageAnswer, Problem> {
+    async fn by_url(&self, caller: &Caller<Reader>, conditions: AnyNames) -> Result<PageAnswer, Problem> {
+        let url = conditions.search()?;
         let cursor = Origin::Parameter("cursor".to_owned());
         let found = self.find(caller.tenant.id, &url.search, cursor).await?;
         let next = found.next_cursor.as_deref().map(|cursor| url.with_cursor(cursor));

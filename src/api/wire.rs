@@ -82,11 +82,11 @@ fn write_envelope(object: &mut Object<'_>, envelope: &Envelope) {
     object.optional("idempotency_key", envelope.idempotency_key.as_deref());
 }
 
-/// Writes one page. `next` is the URL of the next page, if there is one that a URL can name.
 /// How a page ends, and how the search was read if that is worth saying.
 #[derive(Clone, Copy, Default)]
 pub struct PageEnd<'a> {
     pub complete: bool,
+    /// The URL of the next page, if there is one that a URL can name.
     pub next: Option<&'a str>,
     pub next_cursor: Option<&'a str>,
     /// How far a page that is not complete has looked.

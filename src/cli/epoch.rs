@@ -7,13 +7,12 @@ use anyhow::anyhow;
 use clap::{Args, Subcommand};
 
 use super::arguments::{author, explain, tenant_name};
-use super::{Failure, block_on, print};
+use super::{Failure, on_the_store};
 use crate::app;
 use crate::auth::{DEFAULT_TENANT, Tenant};
-use crate::config::{Config, Log};
+use crate::config::Config;
 use crate::ingest::{Declaration, Opened, open_epoch};
 use crate::store::principals::{ChangeError, find_tenant};
-use crate::telemetry;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,15 +46,7 @@ pub struct Open {
 impl Command {
     pub fn run(self, file: Option<&Path>) -> Result<(), Failure> {
         let Self::Open(open) = self;
-        let config = Config::load(file)?;
-        telemetry::init(&Log { filter: "warn".to_owned(), ..config.log.clone() })?;
-        block_on(async {
-            let database = app::open_store(&config).await?;
-            let opened = open.run(&database.store, &config).await;
-            database.close().await;
-            print(&opened?)?;
-            Ok(())
-        })
+        on_the_store(file, async |store, config| open.run(store, config).await)
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::watch::Watch;
 use super::{Failure, block_on, print};
 use crate::config::{Client, Secret};
+use crate::verify::bundle::{End, sha256};
 use crate::walk::client;
 
 const EXAMPLES: &str = "\
@@ -71,17 +72,6 @@ enum Format {
     Csv,
     /// An event per line with all that proves it
     Bundle,
-}
-
-#[derive(Deserialize)]
-struct End {
-    manifest: Manifest,
-}
-
-#[derive(Deserialize)]
-struct Manifest {
-    count: u64,
-    sha256: String,
 }
 
 #[derive(Deserialize)]
@@ -220,8 +210,7 @@ impl Saved {
         let Ok(End { manifest }) = end else {
             return Err("the manifest is missing: it was cut short".to_owned());
         };
-        let hash: String = self.hash.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        if hash != manifest.sha256 || manifest.count + headers + 1 != self.lines {
+        if sha256(&self.hash) != manifest.sha256 || manifest.count + headers + 1 != self.lines {
             return Err("the manifest does not fit what came before it: it was changed on the way".to_owned());
         }
         self.count = Some(manifest.count);

@@ -7,12 +7,11 @@ use clap::{Args, Subcommand};
 
 use super::arguments::author;
 use super::table::write_table;
-use super::{Failure, block_on, print};
+use super::{Failure, on_the_store};
 use crate::app;
-use crate::config::{Config, Log};
+use crate::config::Config;
 use crate::ingest::{Declaration, KeyChange, change_key};
 use crate::store::Store;
-use crate::telemetry;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,15 +47,7 @@ pub struct Change {
 impl Command {
     pub fn run(self, file: Option<&Path>) -> Result<(), Failure> {
         let Self::Change(change) = self;
-        let config = Config::load(file)?;
-        telemetry::init(&Log { filter: "warn".to_owned(), ..config.log.clone() })?;
-        block_on(async {
-            let database = app::open_store(&config).await?;
-            let changed = change.run(&database.store, &config).await;
-            database.close().await;
-            print(&changed?)?;
-            Ok(())
-        })
+        on_the_store(file, async |store, config| change.run(store, config).await)
     }
 }
 

@@ -26,6 +26,7 @@ use sqlx::PgPool;
 
 use crate::app::{self, AppError};
 use crate::config::{Config, ConfigError, Log};
+use crate::store::Store;
 use crate::telemetry::{self, printable};
 
 const AFTER_HELP: &str = "\
@@ -200,15 +201,25 @@ fn administer(
     file: Option<&Path>,
     command: impl AsyncFnOnce(&PgPool, &mut Vec<u8>) -> anyhow::Result<()>,
 ) -> Result<(), Failure> {
+    on_the_store(file, async |store, _| {
+        let mut output = Vec::new();
+        command(&store.control, &mut output).await?;
+        Ok(String::from_utf8_lossy(&output).into_owned())
+    })
+}
+
+/// The same for commands that need the keys and settings, too.
+fn on_the_store(
+    file: Option<&Path>,
+    command: impl AsyncFnOnce(&Store, &Config) -> Result<String, Failure>,
+) -> Result<(), Failure> {
     let config = Config::load(file)?;
     telemetry::init(&Log { filter: "warn".to_owned(), ..config.log.clone() })?;
     block_on(async {
         let database = app::open_store(&config).await?;
-        let mut output = Vec::new();
-        let result = command(&database.store.control, &mut output).await;
+        let told = command(&database.store, &config).await;
         database.close().await;
-        result?;
-        print(&String::from_utf8_lossy(&output))?;
+        print(&told?)?;
         Ok(())
     })
 }

@@ -12,10 +12,10 @@ use clap::builder::RangedU64ValueParser;
 use time::OffsetDateTime;
 
 use super::arguments::{author, explain};
-use super::{Failure, block_on, print};
+use super::{Failure, on_the_store};
 use crate::app::{self, Recording};
 use crate::auth::Tenant;
-use crate::config::{Config, Log, Server};
+use crate::config::{Config, Server};
 use crate::event::{NewEvent, Timestamp};
 use crate::ingest::{IngestError, OWN_ID, OWN_RECORDERS};
 use crate::sample::{self, EVENTS_MAX, EVENTS_MIN, Example, Story, TENANT};
@@ -23,7 +23,6 @@ use crate::server::address::ListenAddress;
 use crate::store::Store;
 use crate::store::principals::{create_tenant, find_tenant};
 use crate::store::samples::{has_event_of_others, timestamp_of};
-use crate::telemetry;
 
 /// As many as go into one transaction.
 const TOGETHER: usize = 1_000;
@@ -55,15 +54,7 @@ pub struct Command {
 
 impl Command {
     pub fn run(self, file: Option<&Path>) -> Result<(), Failure> {
-        let config = Config::load(file)?;
-        telemetry::init(&Log { filter: "warn".to_owned(), ..config.log.clone() })?;
-        block_on(async {
-            let database = app::open_store(&config).await?;
-            let told = self.fill(&database.store, &config).await;
-            database.close().await;
-            print(&told?)?;
-            Ok(())
-        })
+        on_the_store(file, async |store, config| self.fill(store, config).await)
     }
 
     async fn fill(self, store: &Store, config: &Config) -> Result<String, Failure> {

@@ -129,8 +129,8 @@ pub(super) async fn begin(
     event: &NewEvent,
 ) -> Result<SignedHead, EpochError> {
     let (tree, tile_start) = rebuild::read(transaction, tenant.id, head).await?;
-    let (epoch, signer) = (signer.epoch(), Arc::new(signer));
-    let state = LogState { tree, signer: Arc::clone(&signer), tile_start };
+    let epoch = signer.epoch();
+    let state = LogState { tree, signer: Arc::new(signer), tile_start };
     let mut sequenced = sequence_control(event, SERVICE, tenant.log_id, head, &state)?;
     sequenced.head.epoch = epoch;
     append::events(transaction, tenant.id, &sequenced.rows).await?;
@@ -138,11 +138,11 @@ pub(super) async fn begin(
         append::tiles(transaction, tenant.id, &sequenced.tiles).await?;
     }
     append::head(transaction, tenant.id, &sequenced.head).await?;
-    let vkey = signer.verifier().to_string();
+    let vkey = state.signer.verifier().to_string();
     if !log_keys::register(transaction, tenant.id, epoch, &vkey, head.size).await? {
         return Err(EpochError::Taken(epoch));
     }
-    Ok(signer.sign(sequenced.head.size, sequenced.head.root))
+    Ok(state.signer.sign(sequenced.head.size, sequenced.head.root))
 }
 
 impl Declaration {

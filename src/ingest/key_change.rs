@@ -4,7 +4,6 @@
 //! key is at hand it signs that beginning too, so that whoever has pinned it can follow to the new one.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
@@ -69,7 +68,7 @@ pub async fn change_key(
     let mut changed = Vec::new();
     if !next.is_registered {
         for tenant in log_keys::signed_tenants(&mut transaction).await? {
-            let tenant = Arc::new(Tenant::from(tenant));
+            let tenant = Tenant::from(tenant);
             let change = Change { integrity, next: &next, declaration, may_lose, tenant: &tenant };
             let opened = change.begin_epoch(&mut transaction).await?;
             changed.push((tenant, opened));

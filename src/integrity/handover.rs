@@ -95,18 +95,20 @@ impl Integrity {
         Ok((last, has_all))
     }
 
-    /// Whether this instance's key says itself that another signs the epoch: it has signed how that begins.
+    /// Whether this instance's key, by which the log was signed in `earlier` epochs, says itself that another signs this
+    /// one: it has signed how that begins.
     pub(super) async fn handed_over(
         &self,
         connection: &mut PgConnection,
         tenant: &Tenant,
         epoch: i32,
+        earlier: impl Iterator<Item = i32>,
     ) -> Result<bool, Refusal> {
         let first = checkpoints::first_of_epoch(connection, tenant.id, epoch).await?;
         let Some(first) = first.filter(|note| self.open_note(tenant, note, &[]).is_none()) else {
             return Ok(false);
         };
-        let former: Result<Vec<_>, _> = (0..epoch).map(|former| self.signer(tenant, former)).collect();
+        let former: Result<Vec<_>, _> = earlier.map(|former| self.signer(tenant, former)).collect();
         let former: Vec<_> = former?.iter().map(|former| former.verifier().clone()).collect();
         Ok(note::open(&first, &former).is_ok())
     }

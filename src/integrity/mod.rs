@@ -226,7 +226,9 @@ impl Integrity {
             |epoch| registered.iter().any(|key| key.epoch == epoch && replaced.contains(&key.vkey));
         let mut text = String::new();
         for &epoch in &epochs {
-            if !is_replaced(epoch) && !self.handed_over(connection, tenant, epoch).await? {
+            if !is_replaced(epoch)
+                && !self.handed_over(connection, tenant, epoch, epochs.range(..epoch).copied()).await?
+            {
                 text += &format!("log {}\n", self.signer(tenant, epoch)?.verifier());
             }
         }

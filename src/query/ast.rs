@@ -134,6 +134,17 @@ impl Filter {
         }
     }
 
+    /// Both; a conjunction takes the other in.
+    pub(super) fn and(self, other: Self) -> Self {
+        match self {
+            Self::And(mut all) => {
+                all.push(other);
+                Self::And(all)
+            }
+            filter => Self::And(vec![filter, other]),
+        }
+    }
+
     pub(super) fn not(self) -> Self {
         Self::Not(Box::new(self))
     }

@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 use std::net::IpAddr;
 
-use super::ast::{Filter, Network, Pattern, Scalar, Seg, TEXT_FIELDS, Test, Than, Typed};
+use super::ast::{Filter, Network, Scalar, Seg, TEXT_FIELDS, Test, Than, Typed};
 use super::number;
 use crate::event::{Envelope, Event, Field, Payload};
 use crate::json::{self, decode};
@@ -100,7 +100,7 @@ fn compare_typed(value: &Typed, other: &Typed) -> Option<Ordering> {
 fn text_passes<Value>(text: &str, test: &Test<Value>) -> bool {
     match test {
         Test::Prefix(prefix) => text.starts_with(prefix),
-        Test::Pattern(pattern) => Pattern::is_match(pattern, text),
+        Test::Pattern(pattern) => pattern.is_match(text),
         _ => false,
     }
 }

@@ -117,13 +117,7 @@ impl Search {
     pub fn within(mut self, size: u64) -> Self {
         let end = Typed::Seq(i64::try_from(size).unwrap_or(i64::MAX));
         let within = Filter::Column { field: Field::Seq, test: Test::Than(Than::Less, end) };
-        self.filter = match self.filter {
-            Filter::And(mut all) => {
-                all.push(within);
-                Filter::And(all)
-            }
-            filter => Filter::And(vec![filter, within]),
-        };
+        self.filter = self.filter.and(within);
         self
     }
 

@@ -99,11 +99,7 @@ impl Settings {
         search.filter = match (search.filter, filter) {
             (Filter::And(none), filter) if none.is_empty() => filter,
             (q, Filter::And(none)) if none.is_empty() => q,
-            (q, Filter::And(mut all)) => {
-                all.push(q);
-                Filter::And(all)
-            }
-            (q, filter) => Filter::And(vec![filter, q]),
+            (q, filter) => filter.and(q),
         };
         search
     }

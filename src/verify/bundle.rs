@@ -1,12 +1,10 @@
 //! An exported bundle, checked with nothing but itself and a pinned key: line by line, however long it is.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::awaiting::Awaiting;
-use super::receipt::open_checkpoint;
+use super::receipt::{self, open_checkpoint};
 use super::row::{Declared, Scope};
 use super::{Culprit, Findings, Trust};
 use crate::event::{ENTRY_LEN, Entry, EntryKind, Label, Salt, commitment};
@@ -36,19 +34,26 @@ struct Line {
     inclusion_path: Vec<String>,
 }
 
+/// The last line of a bundle, and of other exports in lines.
 #[derive(Deserialize)]
-struct End {
-    manifest: Manifest,
+pub struct End {
+    pub manifest: Manifest,
 }
 
 #[derive(Deserialize)]
-struct Manifest {
-    count: u64,
+pub struct Manifest {
+    pub count: u64,
     first_seq: Option<u64>,
     last_seq: Option<u64>,
-    sha256: String,
+    /// Of all lines before it, as [`sha256`] writes it.
+    pub sha256: String,
     filter: String,
     checkpoint: String,
+}
+
+/// A hash as manifests have it.
+pub fn sha256(hash: &Sha256) -> String {
+    hash.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The file is no bundle, or not all of one.
@@ -147,7 +152,6 @@ impl Bundle {
 
     fn end(&mut self, manifest: &Manifest) {
         self.ended = true;
-        let hash: String = self.hash.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         let told = (manifest.count, manifest.first_seq, manifest.last_seq);
         if told != (self.events, self.first, self.last) {
             self.found(
@@ -158,7 +162,7 @@ impl Bundle {
         if (&manifest.filter, &manifest.checkpoint) != (&self.filter, &self.note) {
             self.found(None, "the manifest has another filter or checkpoint than the first line".to_owned());
         }
-        if manifest.sha256 != hash {
+        if manifest.sha256 != sha256(&self.hash) {
             self.found(None, "the manifest has another SHA-256 than what comes before it".to_owned());
         }
     }
@@ -239,7 +243,8 @@ impl Bundle {
 fn opened(label: Label, content: Option<&str>, salt: Option<&str>) -> Result<Option<[u8; 32]>, String> {
     match (content, salt) {
         (Some(content), Some(salt)) => {
-            let salt: Salt = bytes("a salt", salt)?;
+            let member = if label == Label::Envelope { "envelope_salt" } else { "payload_salt" };
+            let salt: Salt = bytes(member, salt)?;
             Ok(Some(commitment(label, &salt, content.as_bytes())))
         }
         (None, None) => Ok(None),
@@ -247,7 +252,6 @@ fn opened(label: Label, content: Option<&str>, salt: Option<&str>) -> Result<Opt
     }
 }
 
-fn bytes<const N: usize>(member: &str, text: &str) -> Result<[u8; N], String> {
-    let decoded = STANDARD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
-    decoded.ok_or_else(|| format!("{member} is not base64 of {N} bytes"))
+fn bytes<const N: usize>(member: &'static str, text: &str) -> Result<[u8; N], String> {
+    receipt::bytes(member, text).map_err(|error| error.to_string())
 }

@@ -190,7 +190,7 @@ impl Findings {
     }
 }
 
-fn bytes<const N: usize>(member: &'static str, text: &str) -> Result<[u8; N], Unreadable> {
+pub(super) fn bytes<const N: usize>(member: &'static str, text: &str) -> Result<[u8; N], Unreadable> {
     let decoded = STANDARD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
     decoded.ok_or(Unreadable::Base64 { member, length: N })
 }

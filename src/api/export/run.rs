@@ -24,6 +24,7 @@ use crate::integrity::{Integrity, SignedHead};
 use crate::query::{Position, Search};
 use crate::store::events::{self, Page};
 use crate::store::evidence;
+use crate::verify::bundle::sha256;
 
 /// What an export is written as.
 pub(super) enum Shape {
@@ -95,7 +96,7 @@ impl Export {
         about["last_seq"] = written.last.into();
         match outcome {
             Ok(()) => {
-                about["sha256"] = hex(&written.hash.clone().finalize()).into();
+                about["sha256"] = sha256(&written.hash).into();
                 let line = format!("{}\n", json!({ "manifest": about }));
                 let is_table = matches!(self.shape, Shape::Table(_));
                 let sent = is_table || out.send(Ok(line.into())).await.is_ok();
@@ -198,8 +199,4 @@ impl Export {
         }
         out.send(Ok(text.into())).await.map_err(|_| Broken::Client)
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

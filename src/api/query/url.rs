@@ -7,6 +7,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
 use super::problems;
 use crate::api::links;
+use crate::api::problem::Problem;
 use crate::query::{Fault, Search, params};
 
 pub(super) struct UrlSearch {
@@ -27,7 +28,19 @@ impl UrlSearch {
     }
 }
 
-impl<'a> ApiExtractor<'a> for UrlSearch {
+/// A query string in which any name may stand, by its names and values.
+pub(in crate::api) struct AnyNames {
+    path: String,
+    pub(in crate::api) pairs: Vec<(String, String)>,
+}
+
+impl AnyNames {
+    pub(super) fn search(self) -> Result<UrlSearch, Problem> {
+        UrlSearch::new(&self.path, self.pairs).map_err(|faults| problems::invalid_query(&faults))
+    }
+}
+
+impl<'a> ApiExtractor<'a> for AnyNames {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
 
     type ParamType = ();
@@ -48,8 +61,7 @@ impl<'a> ApiExtractor<'a> for UrlSearch {
         _: &mut RequestBody,
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let read = Self::new(request.original_uri().path(), request.params()?);
-        read.map_err(|faults| problems::invalid_query(&faults).into())
+        Ok(Self { path: request.original_uri().path().to_owned(), pairs: request.params()? })
     }
 }
 
