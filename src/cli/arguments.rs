@@ -1,4 +1,4 @@
-//! Arguments that `user`, `token` and `tenant` share, and what to say when they name nothing.
+//! Arguments that commands share, and what to say when they name nothing.
 
 use anyhow::anyhow;
 use nix::unistd::{Uid, User};
@@ -17,6 +17,14 @@ pub(super) fn user_name(name: &str) -> Result<String, &'static str> {
 
 pub(super) fn tenant_name(name: &str) -> Result<String, &'static str> {
     check_tenant_name(name).map(|()| name.to_owned())
+}
+
+/// Why something was done, which stays in the log.
+pub(super) fn reason(text: &str) -> Result<String, &'static str> {
+    match text.trim() {
+        "" => Err("say why: it stays in the log, for everybody who reads it"),
+        reason => Ok(reason.to_owned()),
+    }
 }
 
 /// Reads `writer,reader`.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
 
-use super::arguments::{author, explain, tenant_name};
+use super::arguments::{author, explain, reason, tenant_name};
 use super::{Failure, on_the_store};
 use crate::app;
 use crate::auth::{DEFAULT_TENANT, Tenant};
@@ -36,7 +36,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Open {
     /// What happened, for everybody who reads the log
-    #[arg(long)]
+    #[arg(long, value_parser = reason)]
     reason: String,
     /// Whose log
     #[arg(long, default_value = DEFAULT_TENANT, value_parser = tenant_name)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
 
-use super::arguments::author;
+use super::arguments::{author, reason};
 use super::table::write_table;
 use super::{Failure, on_the_store};
 use crate::app;
@@ -37,7 +37,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Change {
     /// Why, for everybody who reads the logs
-    #[arg(long)]
+    #[arg(long, value_parser = reason)]
     reason: String,
     /// Go on even where the database is older than what was signed last, and put that on record
     #[arg(long)]

@@ -95,6 +95,7 @@ async fn nothing_is_declared_lost_where_nothing_is(server: Arc<Server>) {
     record(&server, 3).await;
     assert_says(&open_epoch(&server, &["--reason", "none"]).await, 1, "nothing to recover from");
     assert_says(&open_epoch(&server, &[]).await, 2, "--reason");
+    assert_says(&open_epoch(&server, &["--reason", " "]).await, 2, "say why");
     let unknown = open_epoch(&server, &["--reason", "x", "--tenant", "defualt"]).await;
     assert_says(&unknown, 1, "did you mean");
     assert_eq!(record(&server, 1).await[0]["seq"], 3);

@@ -245,6 +245,7 @@ async fn a_log_that_no_key_signed_has_nothing_to_change(server: Arc<Server>) {
     // Opening the installation makes the first key, as a start of the service would.
     assert_says(&server.command(&CHANGE).await, 0, "/default/e1");
     assert_says(&server.command(&["key", "change"]).await, 2, "--reason");
+    assert_says(&server.command(&["key", "change", "--reason", ""]).await, 2, "say why");
 }
 
 /// The backup has the old key registered, and the old key is gone.
