@@ -95,16 +95,7 @@ pub fn walk(
         sql.push("SELECT ").push(COLUMNS).push(", ").push(BYTES).push(" FROM (SELECT * FROM events WHERE ");
         scope(sql, tenant_id, search, after);
         if let Some(position) = until {
-            let at = || Bind::Time(position.at);
-            sql.push(" AND ").push(order.column).push(order.until).bind(at());
-            sql.push(" AND (")
-                .push(order.column)
-                .push(", seq)")
-                .push(order.until)
-                .push("(")
-                .bind(at())
-                .push(", ");
-            sql.bind(Bind::Int8(position.seq)).push(")");
+            compare(sql, order.column, order.until, order.until, position);
         }
         sql.push(order.clause).push(" OFFSET 0) c WHERE TRUE");
         conjunct(sql, &search.filter);
@@ -123,9 +114,9 @@ pub fn fence(tenant_id: i32, search: &Search, after: Option<Position>, quota: Qu
     sql.push("), keys AS (SELECT received_at, seq FROM matching").push(order.clause);
     sql.push(" LIMIT ").bind(Bind::Int8(quota.events + 1)).push(") ");
     on_a_page(&mut sql, search, quota, |sql| {
-        sql.push("SELECT ").push(COLUMNS_OF_E).push(", ").push(BYTES);
-        sql.push(" FROM keys k JOIN events e ON e.tenant_id = ").bind(Bind::Int4(tenant_id));
-        sql.push(" AND e.received_at = k.received_at AND e.seq = k.seq");
+        sql.push("SELECT ").push(COLUMNS).push(", ").push(BYTES);
+        sql.push(" FROM keys JOIN events USING (received_at, seq) WHERE tenant_id = ")
+            .bind(Bind::Int4(tenant_id));
     });
     sql
 }
@@ -166,9 +157,6 @@ fn on_a_page(sql: &mut Sql, search: &Search, quota: Quota, candidates: impl FnOn
 
 const COLUMNS: &str = "seq, id, received_at, kind, level, event_type, user_identity, \"timestamp\", source, outcome, \
      target, message, ip, correlation_id, recorded_by, idempotency_key, lossy, payload, redaction";
-const COLUMNS_OF_E: &str = "e.seq, e.id, e.received_at, e.kind, e.level, e.event_type, e.user_identity, e.\"timestamp\", \
-     e.source, e.outcome, e.target, e.message, e.ip, e.correlation_id, e.recorded_by, e.idempotency_key, e.lossy, \
-     e.payload, e.redaction";
 const BYTES: &str = "512 + coalesce(octet_length(payload), 0) + coalesce(octet_length(message), 0) AS bytes";
 
 /// The tenant's events in the times of the search, behind a position.
@@ -180,7 +168,8 @@ fn scope(sql: &mut Sql, tenant_id: i32, search: &Search, after: Option<Position>
         sql.push(" AND \"timestamp\" IS NOT NULL");
     }
     if let Some(position) = after {
-        resume(sql, Order::of(search), position);
+        let order = Order::of(search);
+        compare(sql, order.column, order.at, order.behind, position);
     }
 }
 
@@ -205,8 +194,8 @@ impl Order {
             }
         };
         match search.oldest_first {
-            false => Self { column, clause: newest, at: " <= ", behind: ", seq) < (", until: " >= " },
-            true => Self { column, clause: oldest, at: " >= ", behind: ", seq) > (", until: " <= " },
+            false => Self { column, clause: newest, at: " <= ", behind: " < ", until: " >= " },
+            true => Self { column, clause: oldest, at: " >= ", behind: " > ", until: " <= " },
         }
     }
 }
@@ -220,11 +209,12 @@ fn bounds(sql: &mut Sql, column: &'static str, bounds: Bounds) {
     }
 }
 
-/// The row comparison is what the index can start from; the plain one is what prunes partitions.
-fn resume(sql: &mut Sql, order: Order, position: Position) {
+/// On which side of a position. The row comparison is what the index can start from; the plain one is what prunes
+/// partitions.
+fn compare(sql: &mut Sql, column: &'static str, plain: &'static str, row: &'static str, position: Position) {
     let at = || Bind::Time(position.at);
-    sql.push(" AND ").push(order.column).push(order.at).bind(at());
-    sql.push(" AND (").push(order.column).push(order.behind).bind(at()).push(", ");
+    sql.push(" AND ").push(column).push(plain).bind(at());
+    sql.push(" AND (").push(column).push(", seq)").push(row).push("(").bind(at()).push(", ");
     sql.bind(Bind::Int8(position.seq)).push(")");
 }
 

@@ -265,6 +265,13 @@ pub(super) fn scalar(raw: &str) -> Result<Scalar, Complaint> {
     }
 }
 
+/// The JSON string that a text begins with, and what comes after it.
+pub(super) fn leading_string(text: &str) -> Option<(String, &str)> {
+    let mut strings = serde_json::Deserializer::from_str(text).into_iter::<String>();
+    let string = strings.next()?.ok()?;
+    Some((string, &text[strings.byte_offset()..]))
+}
+
 /// RFC 3339. A `+` that was not encoded arrives as a space, and is worth naming.
 pub(super) fn time(text: &str) -> Result<Timestamp, Complaint> {
     Timestamp::parse(text).map_err(|expected| {

@@ -93,10 +93,9 @@ fn list(text: &str) -> Result<Vec<Operand>, Complaint> {
     let mut items = Vec::new();
     let mut rest = text;
     loop {
-        let mut strings = serde_json::Deserializer::from_str(rest).into_iter::<String>();
-        let quoted = if rest.starts_with('"') { strings.next().and_then(Result::ok) } else { None };
+        let quoted = if rest.starts_with('"') { operand::leading_string(rest) } else { None };
         let (item, after) = match quoted {
-            Some(text) => (Operand::quoted(text), &rest[strings.byte_offset()..]),
+            Some((text, after)) => (Operand::quoted(text), after),
             None => {
                 let (item, after) = rest.split_at(rest.find(',').unwrap_or(rest.len()));
                 (Operand::Bare(item.to_owned()), after)

@@ -5,7 +5,7 @@
 
 use super::Complaint;
 use super::ast::{Path, Seg};
-use super::operand::searchable;
+use super::operand::{leading_string, searchable};
 use crate::event::{Field, nearest_name};
 
 /// Later columns are reached as `event.<name>` only, so that no bare name ever changes its meaning.
@@ -64,12 +64,9 @@ fn bare<'a>(text: &str, rest: &'a str) -> Result<(Written, &'a str), Complaint> 
 }
 
 fn quoted<'a>(text: &str, rest: &'a str) -> Result<(Written, &'a str), Complaint> {
-    let mut strings = serde_json::Deserializer::from_str(rest).into_iter::<String>();
-    match strings.next() {
-        Some(Ok(key)) => {
-            Ok((Written { text: searchable(&key), bare: false }, &rest[strings.byte_offset()..]))
-        }
-        _ => {
+    match leading_string(rest) {
+        Some((key, after)) => Ok((Written { text: searchable(&key), bare: false }, after)),
+        None => {
             Err(Complaint::new("this quoted key is not a JSON string")
                 .span(text.len() - rest.len(), rest.len()))
         }

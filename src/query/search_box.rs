@@ -229,13 +229,12 @@ impl Parser<'_> {
 
     fn quoted(&mut self) -> Result<Value, Complaint> {
         let starts = self.take("*");
-        let mut strings = serde_json::Deserializer::from_str(self.rest()).into_iter::<String>();
-        let Some(Ok(text)) = strings.next() else {
+        let Some((text, after)) = operand::leading_string(self.rest()) else {
             return Err(self
                 .complain("this quote has no end, or is not as in JSON", 1)
                 .hint("\\\" and \\\\ within quotes"));
         };
-        self.at += strings.byte_offset();
+        self.at = self.text.len() - after.len();
         let ends = self.take("*");
         Ok(Value { text, quoted: true, wild: Wild::of(starts, ends) })
     }
